@@ -1,0 +1,5 @@
+//! Event time: timers now, watermarks and windows later.
+
+mod timer;
+
+pub use timer::{TimerDomain, TimerFired};
