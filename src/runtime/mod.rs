@@ -1,6 +1,8 @@
 //! Executes topologies: tasks, epochs, ownership, restore.
 
 pub mod log;
+mod settings;
+mod status;
 pub mod topics;
 
 pub use log::{
@@ -9,4 +11,6 @@ pub use log::{
     RefusedRecord, Request, RequestId, RestoreEvent, RestoreLog, RestoreRequest,
     TransactionFailure, TransactionState,
 };
+pub use settings::{EpochSettings, Guarantee, StateSettings};
+pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};
