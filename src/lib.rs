@@ -19,3 +19,7 @@ pub mod state;
 
 // Executed and committed.
 pub mod runtime;
+
+// Simulated.
+#[cfg(feature = "testing")]
+pub mod testing;
