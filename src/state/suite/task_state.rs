@@ -223,14 +223,18 @@ impl<B: Backend> Run<B> {
     /// Everything that can be read is what the model says.
     fn check(&mut self) {
         let state = self.state.as_ref().unwrap();
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut timers) = (BTreeMap::new(), BTreeSet::new());
         for (key, value) in state.scan(&[], None).unwrap() {
             let store = keys::store_of(&key).unwrap();
-            if state.catalogue().timer_domain(store).is_none() {
+            if let Some(domain) = state.catalogue().timer_domain(store) {
+                let timer = keys::decode_timer_key(&key).unwrap();
+                timers.insert((domain, timer.time.0, store, timer.user_key));
+            } else {
                 entries.insert(key, value);
             }
         }
         assert_eq!(entries, self.running.entries);
+        assert_eq!(timers, self.running.timers, "timers as they are stored");
         for (key, value) in &self.running.entries {
             let (found, layer) = state.get(key).unwrap().unwrap();
             assert_eq!(found, *value);
@@ -290,6 +294,17 @@ fn the_layers_are_what_a_copy_per_epoch_would_be<B: Backend>() {
     });
 }
 
+fn a_timer_that_is_deleted_set_and_deleted_again_stays_deleted<B: Backend>() {
+    let mut run = Run::<B>::new();
+    let set = Step::SetTimer(0, b"k".to_vec(), 1);
+    let delete = Step::DeleteTimer(0, b"k".to_vec(), 1);
+    let steps = [set.clone(), Step::Seal, Step::Commit, delete.clone(), set, delete];
+    for step in steps.into_iter().chain([Step::Seal, Step::Commit, Step::Crash(true)]) {
+        run.take(step);
+        run.check();
+    }
+}
+
 fn nothing_reaches_the_byte_store_before_its_commit<B: Backend>() {
     let backend = B::make();
     let mut state = TaskState::open(backend.stores().open("0_0").unwrap()).unwrap();
@@ -346,6 +361,7 @@ fn the_number_of_key_groups_is_fixed_at_the_first_start<B: Backend>() {
 
 on_all_backends!(
     the_layers_are_what_a_copy_per_epoch_would_be,
+    a_timer_that_is_deleted_set_and_deleted_again_stays_deleted,
     nothing_reaches_the_byte_store_before_its_commit,
     an_image_that_is_not_a_whole_epoch_is_not_served,
     a_value_of_a_newer_version_is_refused,
