@@ -11,6 +11,7 @@ pub mod restore;
 mod settings;
 mod status;
 pub mod stream_thread;
+pub mod supervisor;
 pub mod takeover;
 pub mod task;
 pub mod topics;
