@@ -55,7 +55,7 @@ impl<K: Key, V: Data> Table<K, V> {
             stores: vec![StoreSpec { operator: name.into(), state: VALUE.into() }],
             install: Arc::new(move |wiring, node| {
                 let (key, value) = (Arc::clone(&key), Arc::clone(&value));
-                let state = ValueState::new(&of_node, VALUE, key, value);
+                let state = ValueState::new(&of_node, VALUE, key, value).evicting_changed();
                 let next = wiring.outlet(Port::of(node));
                 let table = Rc::new(RefCell::new(operators::Table::new(state, next)));
                 wiring.connect::<K, Option<V>, _>(parent, &table);

@@ -161,12 +161,9 @@ pub trait OperatorChain {
     /// since, and whatever else is not in the state.
     fn aborted(&mut self);
 
-    /// Lets go of resident entries until at most about `budget` bytes are held; entries that
-    /// changed since the last seal are encoded into the running overlay first. For a chain that
-    /// holds nothing there is nothing to do.
-    fn evict(&mut self, _state: &mut TaskState, _budget: usize) -> Result<(), OperatorError> {
-        Ok(())
-    }
+    /// Evicts resident entries until they hold about `budget_bytes`; changed ones are encoded into
+    /// the running overlay first.
+    fn evict(&mut self, state: &mut TaskState, budget_bytes: usize) -> Result<(), StateError>;
 
     /// Bytes held by resident entries; for budgets and metrics.
     fn resident_bytes(&self) -> usize;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     operators::{OperatorError, TaskContext},
     record::{Header, RecordRef, Timestamp},
-    state::TaskState,
+    state::{StateError, TaskState},
     time::TimerFired,
 };
 
@@ -86,7 +86,7 @@ pub trait Stateful {
     fn aborted(&mut self);
 
     /// Let go of resident entries until at most `budget` bytes are held.
-    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), OperatorError>;
+    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), StateError>;
 
     /// Bytes held in memory.
     fn resident_bytes(&self) -> usize;

@@ -6,7 +6,7 @@ use crate::{
     operators::{
         Data, Element, Key, OperatorError, Outlet, Receive, Stateful, StepPolicy, TaskContext,
     },
-    state::{TaskState, ValueState},
+    state::{StateError, TaskState, ValueState},
 };
 
 /// Folds every element into the value of its key, and pushes each new value.
@@ -84,8 +84,8 @@ impl<F, K: Key, A: Data> Stateful for Fold<F, K, A> {
         self.state.aborted();
     }
 
-    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), OperatorError> {
-        Ok(self.state.evict(state, budget)?)
+    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), StateError> {
+        self.state.evict(state, budget)
     }
 
     fn resident_bytes(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::{
     formats::Codec,
     operators::{Data, Element, Key, OperatorError, Outlet, Receive, Stateful, TaskContext},
     record::Timestamp,
-    state::{TaskState, ValueState},
+    state::{StateError, TaskState, ValueState},
     time::{TimerDomain, TimerFired},
 };
 
@@ -208,8 +208,8 @@ impl<F: TimerFunction> Stateful for KeyedTimer<F> {
         self.parts.state.aborted();
     }
 
-    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), OperatorError> {
-        Ok(self.parts.state.evict(state, budget)?)
+    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), StateError> {
+        self.parts.state.evict(state, budget)
     }
 
     fn resident_bytes(&self) -> usize {

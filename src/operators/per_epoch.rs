@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use crate::{
     operators::{Data, Element, Key, OperatorError, Outlet, Receive, Stateful, TaskContext},
     record::Timestamp,
-    state::TaskState,
+    state::{StateError, TaskState},
 };
 
 /// When the updates of a table go on.
@@ -74,7 +74,7 @@ impl<K: Key, V: Data> Stateful for PerEpoch<K, V> {
         self.pending.clear();
     }
 
-    fn evict(&mut self, _state: &mut TaskState, _budget: usize) -> Result<(), OperatorError> {
+    fn evict(&mut self, _state: &mut TaskState, _budget: usize) -> Result<(), StateError> {
         Ok(())
     }
 

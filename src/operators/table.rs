@@ -2,7 +2,7 @@
 
 use crate::{
     operators::{Data, Element, Key, OperatorError, Outlet, Receive, Stateful, TaskContext},
-    state::{TaskState, ValueState},
+    state::{StateError, TaskState, ValueState},
 };
 
 /// Keeps the latest value per key and passes every change on; null deletes.
@@ -51,8 +51,8 @@ impl<K: Key, V: Data> Stateful for Table<K, V> {
         self.state.aborted();
     }
 
-    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), OperatorError> {
-        Ok(self.state.evict(state, budget)?)
+    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), StateError> {
+        self.state.evict(state, budget)
     }
 
     fn resident_bytes(&self) -> usize {

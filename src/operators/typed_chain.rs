@@ -6,7 +6,7 @@ use std::{cell::RefCell, rc::Rc};
 use crate::{
     operators::{OperatorChain, OperatorError, ReceiveRecord, SourceIndex, Stateful, TaskContext},
     record::RecordRef,
-    state::TaskState,
+    state::{StateError, TaskState},
     time::TimerFired,
 };
 
@@ -88,7 +88,7 @@ impl OperatorChain for Chain {
         }
     }
 
-    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), OperatorError> {
+    fn evict(&mut self, state: &mut TaskState, budget: usize) -> Result<(), StateError> {
         let held = self.resident_bytes();
         if held <= budget {
             return Ok(());
