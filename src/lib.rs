@@ -7,6 +7,7 @@
 pub mod record;
 
 // Declared.
+pub mod dsl;
 pub mod topology;
 
 // Transformed.
@@ -19,3 +20,6 @@ pub mod state;
 
 // Executed and committed.
 pub mod runtime;
+
+// Shipped.
+pub mod topologies;
