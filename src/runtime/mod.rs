@@ -1,5 +1,6 @@
 //! Executes topologies: tasks, epochs, ownership, restore.
 
+pub mod epoch;
 pub mod log;
 mod settings;
 mod status;
