@@ -19,3 +19,9 @@ pub mod state;
 
 // Executed and committed.
 pub mod runtime;
+
+// Watched, and set up.
+#[cfg(feature = "service")]
+pub mod ops;
+#[cfg(feature = "service")]
+pub mod settings;

@@ -3,6 +3,7 @@
 pub mod log;
 mod settings;
 mod status;
+mod stop;
 pub mod topics;
 
 pub use log::{
@@ -13,4 +14,5 @@ pub use log::{
 };
 pub use settings::{EpochSettings, Guarantee, StateSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
+pub use stop::StopSignal;
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};
