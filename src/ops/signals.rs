@@ -29,7 +29,7 @@ impl Signals {
     pub(super) async fn watch(mut self, stop: StopSignal) {
         let first = self.next().await;
         tracing::info!(signal = first, "draining; a second signal ends the process at once");
-        stop.request();
+        stop.stop();
         let second = self.next().await;
         tracing::warn!(signal = second, "ended without a drain");
         std::process::exit(128 + second);

@@ -1,9 +1,19 @@
 //! Executes topologies: tasks, epochs, ownership, restore.
 
+pub mod epoch;
+pub mod hooks;
 pub mod log;
+pub mod mutants;
+pub mod offset_metadata;
+pub mod output;
+pub mod plan;
+pub mod restore;
 mod settings;
 mod status;
 mod stop;
+pub mod stream_thread;
+pub mod takeover;
+pub mod task;
 pub mod topics;
 
 pub use log::{

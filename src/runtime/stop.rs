@@ -13,7 +13,7 @@ pub struct StopSignal {
 
 impl StopSignal {
     /// Asks for a drain; asking again changes nothing.
-    pub fn request(&self) {
+    pub fn stop(&self) {
         self.requested.store(true, Ordering::Release);
     }
 
