@@ -12,6 +12,7 @@ mod settings;
 mod status;
 mod stop;
 pub mod stream_thread;
+pub mod supervisor;
 pub mod takeover;
 pub mod task;
 pub mod topics;

@@ -17,8 +17,8 @@ use crate::{
         Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest, plan::TaskId,
     },
     state::{
-        ByteStore, ByteStores, ChangelogRecord, EpochId, EpochMarker, Positions, StateError,
-        changelog,
+        ByteStore, ByteStores, EpochId, EpochMarker, Positions, StateError,
+        changelog::{self, ChangelogError, ChangelogRecord},
     },
 };
 
@@ -318,12 +318,14 @@ impl<R: RestoreLog> Restorer<R> {
             if record.offset < active.next || failed.iter().any(|(p, _)| *p == partition) {
                 continue;
             }
-            let key = record.key.unwrap_or_default();
-            bytes += key.len() + record.value.map_or(0, <[u8]>::len);
-            match active.take(key, record.value) {
+            bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+            match active.take(record.key, record.value) {
                 Ok(()) => active.next = record.offset.next(),
                 Err(error) => {
-                    failed.push((partition, error.into()));
+                    let task = active.job.name.clone();
+                    let changelog = format!("{partition}@{}", record.offset);
+                    let reason = error.to_string();
+                    failed.push((partition, RestoreError::Unreadable { task, changelog, reason }));
                     continue;
                 }
             }
@@ -430,15 +432,16 @@ impl<R: RestoreLog> Restorer<R> {
 }
 
 impl Active {
-    fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+    fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), ChangelogError> {
         self.records += 1;
         self.whole = false;
-        match changelog::parse(key, value)? {
-            ChangelogRecord::Marker(marker) => self.marker = Some(marker),
-            ChangelogRecord::Change { key, value } => {
-                self.chunk_bytes += key.len() + value.map_or(0, <[u8]>::len) + 64;
-                self.chunk.insert(key.into(), value.map(Into::into));
-            }
+        let record = changelog::parse(key, value)?;
+        if let Some((key, value)) = record.change() {
+            self.chunk_bytes += key.len() + value.map_or(0, <[u8]>::len) + 64;
+            self.chunk.insert(key.into(), value.map(Into::into));
+        }
+        if let ChangelogRecord::Marker(marker) = record {
+            self.marker = Some(marker);
         }
         Ok(())
     }

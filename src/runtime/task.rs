@@ -199,7 +199,7 @@ impl Task {
 
     /// Bytes of committed layer and byte store.
     pub fn state_bytes(&self) -> u64 {
-        self.state.committed_bytes() as u64 + self.state.store_size_bytes()
+        self.state.committed_bytes() as u64 + self.state.store_bytes()
     }
 
     /// Bytes of typed resident entries.
@@ -220,14 +220,9 @@ impl Task {
     /// Mutant `state-before-commit`: writes the sealed epoch down before it is committed.
     #[cfg(feature = "mutants")]
     pub fn write_before_commit(&mut self, now: Timestamp) -> Result<(), StateError> {
-        let Some(marker) = self.state.marker().cloned().or_else(|| self.sealed.front().cloned())
-        else {
-            return Ok(());
-        };
         let Some(changelog) = &self.subtopology().changelog else { return Ok(()) };
         let topic_id = changelog.topic_id.clone();
-        let next = self.state.changelog_next();
-        self.state.write_uncommitted(&topic_id, marker, next, now)
+        self.state.write_before_commit(&topic_id, now)
     }
 
     fn marker(&self, id: EpochId) -> EpochMarker {
@@ -266,8 +261,12 @@ impl Task {
             buffer.push(changelog.slot, record(key, value), origin, false);
             written += 1;
         }
-        let encoded = changelog::encode_marker(marker);
-        buffer.push(changelog.slot, record(changelog::MARKER_KEY, Some(&encoded)), origin, false);
+        let (key, encoded) = changelog::marker_record(marker).map_err(|error| StateError::Codec {
+            state: "epoch marker".to_owned(),
+            action: "encode",
+            reason: error.to_string(),
+        })?;
+        buffer.push(changelog.slot, record(key, Some(&encoded)), origin, false);
         Ok(written)
     }
 

@@ -25,7 +25,7 @@ pub const POSITIONS_KEY: &[u8] = b"\0\0\0\0positions";
 const ESCAPE: u8 = 0xff;
 
 /// Bytes before the user key or the time: store id and key group.
-const PREFIX: usize = 4;
+pub(crate) const PREFIX: usize = 4;
 
 /// The parts of a store key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::{
         },
         task::{Input, Task, Work},
     },
-    state::{EpochId, EpochMarker, MemoryStore, TaskState},
+    state::{ByteStores, EpochId, EpochMarker, MemoryByteStores, TaskState},
     topology::StartFrom,
 };
 
@@ -89,11 +89,13 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Ok(expected) => expected,
             Err(failure) => return self.fail(failure),
         };
-        let subtopology = &self.plan.subtopologies[id.subtopology];
+        let plan = self.plan.clone();
+        let subtopology = &plan.subtopologies[id.subtopology];
         match &subtopology.changelog {
             None => {
                 self.set_slot(id, Slot::Restoring { offsets, remaining: 0 });
-                match TaskState::open(Box::new(MemoryStore::default())) {
+                let store = MemoryByteStores::default().open(&subtopology.name);
+                match store.and_then(TaskState::open) {
                     Ok(state) => self.restored(id, state, None),
                     Err(error) => self.fail(Failure::State(error.to_string())),
                 }
