@@ -321,6 +321,16 @@ impl EpochMachine {
         }
     }
 
+    /// The epoch that is in flight on a lane.
+    pub fn epoch_at(&self, lane: Lane) -> Option<u64> {
+        self.in_flight.iter().find(|e| e.lane == lane).map(|e| e.epoch)
+    }
+
+    /// The number of the last epoch that began.
+    pub fn last_epoch(&self) -> u64 {
+        self.last_epoch
+    }
+
     /// The phase of the oldest epoch in flight.
     pub fn oldest_phase(&self) -> Option<EpochPhase> {
         self.in_flight.front().map(|e| e.phase)
