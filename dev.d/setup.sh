@@ -4,9 +4,10 @@
 HELM_VERSION=3.22.0
 KUBECONFORM_VERSION=0.8.0
 COMPOSE_VERSION=2.40.3
+KUBERNETES_VERSION=1.36.3 # whose API the chart's objects are checked against
 GO_VERSION=1.26.0 # fetched only where no go of at least 1.21 is there (1.21 fetches newer ones itself)
 
-# Prints the Debian packages that are missing for $1: build or kafka.
+# Prints the Debian packages that are missing for $1: build, kafka or deploy.
 setup_missing() {
     case "$1" in
     build)
@@ -24,6 +25,7 @@ setup_missing() {
         [ -e "$KAFKA_JARS/.complete" ] || command -v mvn >/dev/null || echo maven
         command -v java >/dev/null || echo default-jre-headless
         ;;
+    deploy) command -v python3 >/dev/null || echo python3-minimal ;;
     esac
 }
 
@@ -129,6 +131,25 @@ setup_compose() {
     ) 9>"$dir.lock"
 }
 
+# JSON schemas of Kubernetes' objects, made from the API's own description.
+setup_schemas() {
+    SCHEMAS="$CACHE/kubernetes-$KUBERNETES_VERSION-schemas"
+    [ -e "$SCHEMAS/.complete" ] && return
+    setup_go
+    (
+        flock 9
+        [ -e "$SCHEMAS/.complete" ] && exit 0
+        say "fetching the description of Kubernetes $KUBERNETES_VERSION's API into $SCHEMAS"
+        mkdir -p "$SCHEMAS"
+        cd "$SCHEMAS"
+        local source
+        source=$(GOTOOLCHAIN=auto GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@v$KUBERNETES_VERSION" |
+            sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+        python3 "$ROOT/dev.d/kubernetes_schemas.py" "$source/api/openapi-spec/swagger.json" "$SCHEMAS"
+        touch "$SCHEMAS/.complete"
+    ) 9>"$SCHEMAS.lock"
+}
+
 # What every build needs.
 setup_build() {
     mkdir -p "$CACHE" "$LOCAL"
@@ -146,9 +167,11 @@ setup_kafka() {
 # What the checks of chart and compose file need.
 setup_deploy() {
     mkdir -p "$CACHE" "$LOCAL"
+    setup_system deploy
     setup_helm
     setup_compose
     setup_kubeconform
+    setup_schemas
 }
 
 setup_command() {
