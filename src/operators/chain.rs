@@ -161,6 +161,10 @@ pub trait OperatorChain {
     /// since, and whatever else is not in the state.
     fn aborted(&mut self);
 
+    /// Evicts resident entries until they hold about `budget_bytes`; changed ones are encoded into
+    /// the running overlay first.
+    fn evict(&mut self, state: &mut TaskState, budget_bytes: usize) -> Result<(), StateError>;
+
     /// Bytes held by resident entries; for budgets and metrics.
     fn resident_bytes(&self) -> usize;
 

@@ -262,6 +262,16 @@ pub enum Request {
         /// The capability.
         group: GroupMetadata,
     },
+    /// Commit offsets beside any transaction (at-least-once only); answered by
+    /// [`Event::OffsetsCommitted`].
+    CommitOffsets {
+        /// Names the question.
+        id: RequestId,
+        /// At least one.
+        offsets: Vec<OffsetCommit>,
+        /// The capability.
+        group: GroupMetadata,
+    },
     /// Commit the transaction; answered by [`Event::Committed`].
     Commit {
         /// Which producer.
@@ -276,7 +286,8 @@ pub enum Request {
     FindBlockers {
         /// Names the question.
         id: RequestId,
-        /// A changelog or input partition.
+        /// A changelog partition; or partition -1 of `__consumer_offsets`, which stands for the
+        /// one that holds the group's offsets.
         partition: TopicPartition,
     },
     /// Describe topics again, to see partition counts, ids and limits change; answered by
@@ -440,6 +451,13 @@ pub enum Event<B> {
         lane: Lane,
         /// Whether the broker aborted it.
         result: Result<(), TransactionFailure>,
+    },
+    /// Answer to [`Request::CommitOffsets`].
+    OffsetsCommitted {
+        /// Which question.
+        id: RequestId,
+        /// Whether the group coordinator took them.
+        result: Result<(), String>,
     },
     /// Answer to [`Request::FindBlockers`].
     Blockers {

@@ -1,8 +1,20 @@
 //! Executes topologies: tasks, epochs, ownership, restore.
 
+pub mod epoch;
+pub mod hooks;
 pub mod log;
+pub mod mutants;
+pub mod offset_metadata;
+pub mod output;
+pub mod plan;
+pub mod restore;
 mod settings;
 mod status;
+mod stop;
+pub mod stream_thread;
+pub mod supervisor;
+pub mod takeover;
+pub mod task;
 pub mod topics;
 
 pub use log::{
@@ -13,4 +25,5 @@ pub use log::{
 };
 pub use settings::{EpochSettings, Guarantee, StateSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
+pub use stop::StopSignal;
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};

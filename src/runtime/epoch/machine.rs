@@ -1,0 +1,800 @@
+//! RUN, SEAL, FLUSH, COMMIT, APPLY, ABORT, RESOLVE: events in (`handle_*`), actions out (`poll`).
+//!
+//! Owns the order of steps of up to two overlapping epochs on two producers ([`Lane`]), and
+//! nothing else: no I/O, no clock, no data. Time is an argument. The driver (`stream_thread`)
+//! carries out every [`EpochAction`] and reports its outcome.
+//!
+//! ```text
+//!           seal()      handle_sent    handle_flushed   (turn)     handle_offsets_sent  handle_committed
+//! Running ────────▶ Sealed ─────▶ Flushing ─────▶ Flushed ─▶ SendingOffsets ─▶ OffsetsSent ─▶ Committing ─▶ applied
+//!    │                 │              │               │             │              │             │
+//!    └─────────────────┴── abortable ─┴───────────────┴─────────────┴──────────────┘             │ not OK
+//!                            ▼                                                                   ▼
+//!                         abort ──(not OK)──▶ replace the producer ──▶ discard      replace, ask, decide (EOS-4)
+//! ```
+//!
+//! Rules upheld here: EOS-3 (an epoch's offsets go out with its commit), EOS-4, EOS-6 (the younger
+//! epoch sends nothing before the older is flushed, neither offsets nor commit before the older is
+//! committed, and falls with it), EOS-7 (a lost membership starts no commit).
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::runtime::{Lane, TransactionFailure};
+
+/// When an epoch ends by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct EpochLimits {
+    /// The time from one seal to the next.
+    pub interval: Duration,
+    /// The shortest time between two seals, whatever else is reached.
+    pub min_pause: Duration,
+    /// Input records.
+    pub max_records: u64,
+    /// Bytes of output and state changes.
+    pub max_bytes: u64,
+    /// How long a submitted step may stay without an answer before it counts as unknown.
+    pub timeout: Duration,
+    /// Whether the next epoch is processed while one commits (EOS-6).
+    pub pipelining: bool,
+    /// Consecutive failed epochs before the thread gives up.
+    pub tolerated_failures: u32,
+}
+
+/// Where an epoch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EpochPhase {
+    /// Processing.
+    Running,
+    /// Sealed; its records are on their way into the client's queue.
+    Sealed,
+    /// Waiting for acknowledgements.
+    Flushing,
+    /// Acknowledged; waiting for the older epoch's commit.
+    Flushed,
+    /// Offsets on their way into the transaction.
+    SendingOffsets,
+    /// The group coordinator took the offsets; the commit is about to be submitted.
+    OffsetsSent,
+    /// The transaction is being committed: from here on the outcome is the broker's.
+    Committing,
+}
+
+impl EpochPhase {
+    /// All, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Running,
+        Self::Sealed,
+        Self::Flushing,
+        Self::Flushed,
+        Self::SendingOffsets,
+        Self::OffsetsSent,
+        Self::Committing,
+    ];
+
+    /// The word in logs, metrics and simulation tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "run",
+            Self::Sealed => "seal",
+            Self::Flushing => "flush",
+            Self::Flushed => "flushed",
+            Self::SendingOffsets => "offsets",
+            Self::OffsetsSent => "offsets-sent",
+            Self::Committing => "commit",
+        }
+    }
+}
+
+/// What the broker's committed offsets say of an epoch whose commit has no known outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Its offsets are committed: so is all of it.
+    Committed,
+    /// An earlier epoch of this thread stands there: it was aborted.
+    Aborted,
+}
+
+/// What the driver must do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EpochAction {
+    /// Make (or replace) the producer of a lane.
+    Open(Lane),
+    /// Begin the transaction of the epoch; its records may be sent from now on.
+    Begin {
+        /// The producer.
+        lane: Lane,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Flush the sealed epoch's producer.
+    Flush {
+        /// The producer.
+        lane: Lane,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Put the epoch's offsets into its transaction, with a fresh membership. Without one the
+    /// driver answers with [`EpochMachine::handle_offsets_sent`] and an abortable failure.
+    SendOffsets {
+        /// The producer.
+        lane: Lane,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Commit.
+    Commit {
+        /// The producer.
+        lane: Lane,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The epoch is committed: move its overlays into the committed layers.
+    Apply {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Abort the transaction at the broker.
+    Abort {
+        /// The producer.
+        lane: Lane,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Ask the group's stable offsets what became of the epoch; answer with
+    /// [`EpochMachine::handle_resolved`].
+    Resolve {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Drop everything of this epoch and later: overlays, resident entries, unsent records;
+    /// rewind the inputs. All of it is decided at the broker.
+    Discard {
+        /// The oldest epoch that is dropped.
+        from: u64,
+    },
+    /// Give up: too many failures in a row.
+    GiveUp {
+        /// The last failure.
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct InFlight {
+    epoch: u64,
+    lane: Lane,
+    phase: EpochPhase,
+    /// The transaction is begun at its producer.
+    begun: bool,
+    since: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LaneState {
+    Closed,
+    Opening {
+        since: Duration,
+    },
+    Ready,
+    /// Opening failed: try again at this time.
+    Waiting {
+        until: Duration,
+    },
+}
+
+/// Failing epochs are taken down in this order: what the broker has open is ended (abort or a new
+/// producer), then the oldest epoch's fate is known or asked, then all is discarded or applied.
+#[derive(Debug, Clone)]
+enum Mode {
+    Normal,
+    Failing(Failing),
+    GivenUp,
+}
+
+#[derive(Debug, Clone)]
+struct Failing {
+    reason: String,
+    /// What is still to be ended at the broker, by lane.
+    ends: [End; 2],
+    /// The oldest epoch's outcome must be asked for.
+    ask: Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing is open there.
+    Done,
+    /// Abort has to be submitted.
+    Abort,
+    /// Abort is submitted.
+    Aborting { since: Duration },
+    /// An older epoch is being committed there, and its answer is waited for.
+    Committing { since: Duration },
+    /// The producer has to be replaced, which ends its transaction.
+    Replace,
+    /// It is being replaced.
+    Replacing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    No,
+    Needed,
+    Asked,
+    Known(Resolution),
+}
+
+/// The epoch state machine of one stream thread.
+#[derive(Debug, Clone)]
+pub struct EpochMachine {
+    limits: EpochLimits,
+    lanes: [LaneState; 2],
+    /// Oldest first; at most two, only the last one `Running`.
+    in_flight: VecDeque<InFlight>,
+    mode: Mode,
+    last_epoch: u64,
+    last_lane: Lane,
+    last_seal: Option<Duration>,
+    drain: bool,
+    lost: bool,
+    failures: u32,
+    apply: VecDeque<u64>,
+    give_up: Option<String>,
+}
+
+/// How long to wait before a lane that could not be opened is tried again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+impl EpochMachine {
+    /// A machine without epochs; both lanes are closed.
+    pub fn new(limits: EpochLimits) -> Self {
+        Self {
+            limits,
+            lanes: [LaneState::Closed; 2],
+            in_flight: VecDeque::new(),
+            mode: Mode::Normal,
+            last_epoch: 0,
+            last_lane: Lane::B,
+            last_seal: None,
+            drain: false,
+            lost: false,
+            failures: 0,
+            apply: VecDeque::new(),
+            give_up: None,
+        }
+    }
+
+    // --- questions ---------------------------------------------------------------------------
+
+    /// The running epoch's number, if one has begun.
+    pub fn running(&self) -> Option<u64> {
+        self.in_flight.back().filter(|e| e.phase == EpochPhase::Running).map(|e| e.epoch)
+    }
+
+    /// Whether records may be processed now: an epoch runs, or one could begin.
+    pub fn may_process(&self) -> bool {
+        self.normal() && !self.drain && !self.lost && (self.running().is_some() || self.may_begin())
+    }
+
+    /// Whether nothing is in flight and nothing is failing: tasks may be closed.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.mode, Mode::GivenUp)
+            || (self.in_flight.is_empty() && self.normal() && self.apply.is_empty())
+    }
+
+    /// Whether the epoch's records may go to the producer (EOS-6), and to which.
+    pub fn may_send(&self, epoch: u64) -> Option<Lane> {
+        self.in_flight.iter().find(|e| e.epoch == epoch && e.begun).map(|e| e.lane)
+    }
+
+    /// Whether the running epoch should be sealed now.
+    pub fn seal_due(&self, now: Duration, records: u64, bytes: u64) -> bool {
+        if self.running().is_none() || !self.normal() || self.lost {
+            return false;
+        }
+        let since_seal = self.last_seal.map_or(Duration::MAX, |at| now.saturating_sub(at));
+        self.drain
+            || since_seal >= self.limits.interval.max(self.limits.min_pause)
+            || (since_seal >= self.limits.min_pause
+                && (records >= self.limits.max_records || bytes >= self.limits.max_bytes))
+    }
+
+    /// The next moment at which [`Self::seal_due`] may turn true or a time-out passes.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let seal = self.running().and(self.last_seal).map(|at| at + self.limits.interval);
+        let steps = self.in_flight.iter().filter(|e| waits(e.phase)).map(|e| e.since);
+        let opens = self.lanes.iter().filter_map(|lane| match *lane {
+            LaneState::Opening { since } => Some(since + self.limits.timeout),
+            LaneState::Waiting { until } => Some(until),
+            LaneState::Closed | LaneState::Ready => None,
+        });
+        steps.map(|since| since + self.limits.timeout).chain(opens).chain(seal).min()
+    }
+
+    /// The phase to show: the oldest epoch's, or what else goes on.
+    pub fn shown_phase(&self) -> &'static str {
+        match (&self.mode, self.in_flight.front()) {
+            (Mode::Failing(failing), _) if failing.ask != Ask::No => "resolve",
+            (Mode::Failing(_), _) => "abort",
+            (Mode::GivenUp, _) => "given-up",
+            (Mode::Normal, Some(epoch)) => epoch.phase.name(),
+            (Mode::Normal, None) => "idle",
+        }
+    }
+
+    /// The epoch that is in flight on a lane.
+    pub fn epoch_at(&self, lane: Lane) -> Option<u64> {
+        self.in_flight.iter().find(|e| e.lane == lane).map(|e| e.epoch)
+    }
+
+    /// The number of the last epoch that began.
+    pub fn last_epoch(&self) -> u64 {
+        self.last_epoch
+    }
+
+    /// The phase of the oldest epoch in flight.
+    pub fn oldest_phase(&self) -> Option<EpochPhase> {
+        self.in_flight.front().map(|e| e.phase)
+    }
+
+    // --- mutators ----------------------------------------------------------------------------
+
+    /// Begins an epoch if none runs and one may; `floor` is the highest committed epoch of all
+    /// tasks. Gives the running epoch's number.
+    pub fn begin(&mut self, now: Duration, floor: u64) -> Option<u64> {
+        if !self.normal() || self.drain || self.lost {
+            return None;
+        }
+        if let Some(epoch) = self.running() {
+            return Some(epoch);
+        }
+        if !self.may_begin() {
+            return None;
+        }
+        let lane = self.next_lane();
+        self.last_lane = lane;
+        self.last_epoch = self.last_epoch.max(floor) + 1;
+        self.in_flight.push_back(InFlight {
+            epoch: self.last_epoch,
+            lane,
+            phase: EpochPhase::Running,
+            begun: false,
+            since: now,
+        });
+        Some(self.last_epoch)
+    }
+
+    /// The driver has sealed the running epoch; its records are queued or about to be.
+    pub fn seal(&mut self, now: Duration) {
+        if let Some(epoch) = self.in_flight.back_mut().filter(|e| e.phase == EpochPhase::Running) {
+            epoch.phase = EpochPhase::Sealed;
+            epoch.since = now;
+            self.last_seal = Some(now);
+        }
+    }
+
+    /// Finish what runs and begin nothing new until [`Self::end_drain`]: before partitions are
+    /// given up (EOS-7), and at shutdown.
+    pub fn start_drain(&mut self) {
+        self.drain = true;
+    }
+
+    /// Epochs may begin again.
+    pub fn end_drain(&mut self) {
+        self.drain = false;
+    }
+
+    /// Whether a drain is on.
+    pub fn is_draining(&self) -> bool {
+        self.drain
+    }
+
+    // --- events ------------------------------------------------------------------------------
+
+    /// Partitions were lost: no commit is started any more for what is in flight (EOS-7). A commit
+    /// that is submitted runs to its end.
+    pub fn handle_lost(&mut self) {
+        self.lost = true;
+        self.fail_if_lost();
+    }
+
+    /// A record, an operator or a task made the epoch impossible: abort everything in flight
+    /// that is not being committed.
+    pub fn handle_failure(&mut self, reason: &str) {
+        if matches!(self.mode, Mode::Normal) && !self.in_flight.is_empty() {
+            // An older one that is being committed is the broker's to decide.
+            self.fail_from(self.first_undecided(), reason);
+        }
+    }
+
+    /// All records of a sealed epoch are in the client's queue.
+    pub fn handle_sent(&mut self, epoch: u64, now: Duration) -> Option<EpochAction> {
+        let normal = self.normal();
+        let sealed = self
+            .in_flight
+            .iter_mut()
+            .find(|e| e.epoch == epoch && e.phase == EpochPhase::Sealed && e.begun && normal)?;
+        sealed.phase = EpochPhase::Flushing;
+        sealed.since = now;
+        Some(EpochAction::Flush { lane: sealed.lane, epoch })
+    }
+
+    /// Answer to [`EpochAction::Open`].
+    pub fn handle_opened(
+        &mut self,
+        lane: Lane,
+        result: Result<(), TransactionFailure>,
+        now: Duration,
+    ) {
+        if !matches!(self.lanes[lane.index()], LaneState::Opening { .. }) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.lanes[lane.index()] = LaneState::Ready;
+                if let Mode::Failing(failing) = &mut self.mode
+                    && failing.ends[lane.index()] == End::Replacing
+                {
+                    failing.ends[lane.index()] = End::Done;
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(%lane, %failure, "producer could not be opened, trying again");
+                self.lanes[lane.index()] = LaneState::Waiting { until: now + REOPEN_PAUSE };
+            }
+        }
+    }
+
+    /// Answer to [`EpochAction::Flush`]. A refused record is an abortable failure.
+    pub fn handle_flushed(
+        &mut self,
+        lane: Lane,
+        result: Result<(), TransactionFailure>,
+        now: Duration,
+    ) {
+        self.step(lane, EpochPhase::Flushing, EpochPhase::Flushed, result, now);
+    }
+
+    /// Answer to [`EpochAction::SendOffsets`].
+    pub fn handle_offsets_sent(
+        &mut self,
+        lane: Lane,
+        result: Result<(), TransactionFailure>,
+        now: Duration,
+    ) {
+        self.step(lane, EpochPhase::SendingOffsets, EpochPhase::OffsetsSent, result, now);
+    }
+
+    /// Answer to [`EpochAction::Commit`].
+    pub fn handle_committed(&mut self, lane: Lane, result: Result<(), TransactionFailure>) {
+        let front = self.in_flight.front();
+        if !front.is_some_and(|e| e.lane == lane && e.phase == EpochPhase::Committing) {
+            return;
+        }
+        match (&mut self.mode, result) {
+            (Mode::Normal, Ok(())) => {
+                self.apply_front();
+                self.fail_if_lost();
+            }
+            (Mode::Normal, Err(failure)) => self.fail_from(0, failure.reason()),
+            (Mode::Failing(failing), result) => {
+                if let end @ End::Committing { .. } = &mut failing.ends[lane.index()] {
+                    (*end, failing.ask) = match result {
+                        Ok(()) => (End::Done, Ask::Known(Resolution::Committed)),
+                        Err(_) => (End::Replace, Ask::Needed),
+                    };
+                }
+            }
+            (Mode::GivenUp, _) => {}
+        }
+    }
+
+    /// Answer to [`EpochAction::Abort`].
+    pub fn handle_aborted(&mut self, lane: Lane, result: Result<(), TransactionFailure>) {
+        let Mode::Failing(failing) = &mut self.mode else { return };
+        let end = &mut failing.ends[lane.index()];
+        if !matches!(end, End::Aborting { .. }) {
+            return;
+        }
+        *end = if result.is_ok() { End::Done } else { End::Replace };
+    }
+
+    /// Answer to [`EpochAction::Resolve`].
+    pub fn handle_resolved(&mut self, epoch: u64, resolution: Resolution) {
+        let oldest = self.in_flight.front().map(|e| e.epoch);
+        if let Mode::Failing(failing) = &mut self.mode
+            && failing.ask == Ask::Asked
+            && oldest == Some(epoch)
+        {
+            failing.ask = Ask::Known(resolution);
+        }
+    }
+
+    /// Time passes: what is without an answer for too long counts as unknown.
+    pub fn handle_tick(&mut self, now: Duration) {
+        for lane in Lane::ALL {
+            match self.lanes[lane.index()] {
+                LaneState::Opening { since } if now >= since + self.limits.timeout => {
+                    tracing::warn!(%lane, "opening a producer timed out, trying again");
+                    self.lanes[lane.index()] = LaneState::Waiting { until: now };
+                }
+                _ => {}
+            }
+            if let Mode::Failing(failing) = &mut self.mode {
+                match failing.ends[lane.index()] {
+                    End::Aborting { since } if now >= since + self.limits.timeout => {
+                        failing.ends[lane.index()] = End::Replace;
+                    }
+                    End::Committing { since } if now >= since + self.limits.timeout => {
+                        failing.ends[lane.index()] = End::Replace;
+                        failing.ask = Ask::Needed;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if !self.normal() {
+            return;
+        }
+        let late = |e: &InFlight| waits(e.phase) && now >= e.since + self.limits.timeout;
+        if let Some(index) = self.in_flight.iter().position(late) {
+            let (lane, phase) = (self.in_flight[index].lane, self.in_flight[index].phase);
+            let reason = format!("no answer in phase {}", phase.name());
+            let first = if phase == EpochPhase::Committing { 0 } else { self.first_undecided() };
+            self.fail_from(first, &reason);
+            self.replace(lane);
+        }
+    }
+
+    // --- actions -----------------------------------------------------------------------------
+
+    /// The next action; call until `None`.
+    pub fn poll(&mut self, now: Duration) -> Option<EpochAction> {
+        if let Some(epoch) = self.apply.pop_front() {
+            return Some(EpochAction::Apply { epoch });
+        }
+        if let Some(reason) = self.give_up.take() {
+            return Some(EpochAction::GiveUp { reason });
+        }
+        self.poll_lanes(now).or_else(|| match self.mode {
+            Mode::Normal => self.poll_normal(now),
+            Mode::Failing(_) => self.poll_failing(now),
+            Mode::GivenUp => None,
+        })
+    }
+
+    fn poll_lanes(&mut self, now: Duration) -> Option<EpochAction> {
+        if matches!(self.mode, Mode::GivenUp) {
+            return None;
+        }
+        for lane in Lane::ALL {
+            let open = match self.lanes[lane.index()] {
+                // The second lane waits for the first: a cold start needs only one.
+                LaneState::Closed => {
+                    lane == Lane::A || self.lanes[Lane::A.index()] == LaneState::Ready
+                }
+                LaneState::Waiting { until } => now >= until,
+                LaneState::Opening { .. } | LaneState::Ready => false,
+            };
+            if open {
+                self.lanes[lane.index()] = LaneState::Opening { since: now };
+                return Some(EpochAction::Open(lane));
+            }
+        }
+        None
+    }
+
+    fn poll_normal(&mut self, now: Duration) -> Option<EpochAction> {
+        for index in 0..self.in_flight.len() {
+            let older_flushed =
+                index == 0 || self.in_flight[index - 1].phase >= EpochPhase::Flushed;
+            let epoch = &mut self.in_flight[index];
+            let ready = self.lanes[epoch.lane.index()] == LaneState::Ready;
+            if !epoch.begun && older_flushed && ready {
+                epoch.begun = true;
+                return Some(EpochAction::Begin { lane: epoch.lane, epoch: epoch.epoch });
+            }
+        }
+        // Offsets and commit are the oldest epoch's alone: the younger waits for APPLY (EOS-6).
+        let lost = self.lost;
+        let oldest = self.in_flight.front_mut().filter(|_| !lost)?;
+        let (lane, epoch) = (oldest.lane, oldest.epoch);
+        match oldest.phase {
+            EpochPhase::Flushed => {
+                oldest.phase = EpochPhase::SendingOffsets;
+                oldest.since = now;
+                Some(EpochAction::SendOffsets { lane, epoch })
+            }
+            EpochPhase::OffsetsSent => {
+                oldest.phase = EpochPhase::Committing;
+                oldest.since = now;
+                Some(EpochAction::Commit { lane, epoch })
+            }
+            _ => None,
+        }
+    }
+
+    fn poll_failing(&mut self, now: Duration) -> Option<EpochAction> {
+        let Mode::Failing(failing) = &mut self.mode else { return None };
+        for lane in Lane::ALL {
+            match failing.ends[lane.index()] {
+                End::Abort => {
+                    failing.ends[lane.index()] = End::Aborting { since: now };
+                    let epoch = self.in_flight.iter().find(|e| e.lane == lane)?.epoch;
+                    return Some(EpochAction::Abort { lane, epoch });
+                }
+                End::Replace => {
+                    failing.ends[lane.index()] = End::Replacing;
+                    self.lanes[lane.index()] = LaneState::Opening { since: now };
+                    return Some(EpochAction::Open(lane));
+                }
+                End::Done | End::Aborting { .. } | End::Committing { .. } | End::Replacing => {}
+            }
+        }
+        if failing.ends.iter().any(|end| *end != End::Done) {
+            return None;
+        }
+        let oldest = self.in_flight.front()?.epoch;
+        match failing.ask {
+            Ask::Needed => {
+                failing.ask = Ask::Asked;
+                Some(EpochAction::Resolve { epoch: oldest })
+            }
+            Ask::Asked => None,
+            Ask::No | Ask::Known(Resolution::Aborted) => {
+                let reason = std::mem::take(&mut failing.reason);
+                Some(self.discard(oldest, &reason))
+            }
+            Ask::Known(Resolution::Committed) => {
+                failing.ask = Ask::No;
+                let reason = failing.reason.clone();
+                self.apply_front();
+                if self.in_flight.is_empty() {
+                    self.end_failing(&reason);
+                }
+                self.apply.pop_front().map(|epoch| EpochAction::Apply { epoch })
+            }
+        }
+    }
+
+    // --- inside ------------------------------------------------------------------------------
+
+    fn normal(&self) -> bool {
+        matches!(self.mode, Mode::Normal)
+    }
+
+    fn may_begin(&self) -> bool {
+        let depth = if self.limits.pipelining { 2 } else { 1 };
+        self.in_flight.len() < depth
+            && self.in_flight.iter().all(|e| e.phase != EpochPhase::Running)
+    }
+
+    /// Alternate: the next transaction on the same id would wait for the last one's markers.
+    fn next_lane(&self) -> Lane {
+        let other = self.last_lane.other();
+        if self.in_flight.iter().any(|e| e.lane == other) {
+            return self.last_lane;
+        }
+        let usable = |lane: Lane| self.lanes[lane.index()] == LaneState::Ready;
+        if !usable(other)
+            && usable(self.last_lane)
+            && self.in_flight.iter().all(|e| e.lane != self.last_lane)
+        {
+            return self.last_lane;
+        }
+        other
+    }
+
+    fn at_mut(&mut self, lane: Lane) -> Option<&mut InFlight> {
+        self.in_flight.iter_mut().find(|e| e.lane == lane)
+    }
+
+    /// One answered step; false where nothing waited for the answer.
+    fn step(
+        &mut self,
+        lane: Lane,
+        waiting: EpochPhase,
+        next: EpochPhase,
+        result: Result<(), TransactionFailure>,
+        now: Duration,
+    ) -> bool {
+        if !self.normal() {
+            return false;
+        }
+        let Some(epoch) = self.at_mut(lane).filter(|e| e.phase == waiting) else { return false };
+        match result {
+            Ok(()) => {
+                epoch.phase = next;
+                epoch.since = now;
+            }
+            Err(failure) => {
+                // The older epoch may be committing: then only this one falls.
+                self.fail_from(self.first_undecided(), failure.reason());
+                if !matches!(failure, TransactionFailure::Abortable(_)) {
+                    self.replace(lane);
+                }
+            }
+        }
+        true
+    }
+
+    /// The first epoch that is not yet the broker's to decide.
+    fn first_undecided(&self) -> usize {
+        usize::from(self.in_flight.front().is_some_and(|e| e.phase == EpochPhase::Committing))
+    }
+
+    fn apply_front(&mut self) {
+        if let Some(done) = self.in_flight.pop_front() {
+            self.apply.push_back(done.epoch);
+            self.failures = 0;
+        }
+        if self.in_flight.is_empty() {
+            self.lost = false;
+        }
+    }
+
+    fn fail_if_lost(&mut self) {
+        if self.lost && self.normal() {
+            let first = self.first_undecided();
+            if first < self.in_flight.len() {
+                self.fail_from(first, "partitions were lost");
+            } else if self.in_flight.is_empty() {
+                self.lost = false;
+            }
+        }
+    }
+
+    /// Takes down the epochs from `first` on. An older one (`first` = 1) is being committed: its
+    /// answer is waited for. With `first` = 0 an epoch that is being committed has no known
+    /// outcome: its producer is replaced, then its offsets are asked for (EOS-4).
+    fn fail_from(&mut self, first: usize, reason: &str) {
+        let mut ends = [End::Done; 2];
+        let mut ask = Ask::No;
+        for (index, epoch) in self.in_flight.iter().enumerate() {
+            ends[epoch.lane.index()] = match epoch.phase {
+                EpochPhase::Committing if index < first => End::Committing { since: epoch.since },
+                EpochPhase::Committing => {
+                    ask = Ask::Needed;
+                    End::Replace
+                }
+                _ if epoch.begun => End::Abort,
+                _ => End::Done,
+            };
+        }
+        self.mode = Mode::Failing(Failing { reason: reason.to_owned(), ends, ask });
+    }
+
+    fn replace(&mut self, lane: Lane) {
+        if let Mode::Failing(failing) = &mut self.mode {
+            failing.ends[lane.index()] = End::Replace;
+        }
+    }
+
+    fn discard(&mut self, from: u64, reason: &str) -> EpochAction {
+        self.in_flight.retain(|e| e.epoch < from);
+        self.end_failing(reason);
+        EpochAction::Discard { from }
+    }
+
+    fn end_failing(&mut self, reason: &str) {
+        self.mode = Mode::Normal;
+        self.lost = false;
+        self.count_failure(reason);
+    }
+
+    fn count_failure(&mut self, reason: &str) {
+        self.failures += 1;
+        if self.failures > self.limits.tolerated_failures {
+            self.mode = Mode::GivenUp;
+            self.give_up = Some(reason.to_owned());
+        }
+    }
+}
+
+fn waits(phase: EpochPhase) -> bool {
+    matches!(phase, EpochPhase::Flushing | EpochPhase::SendingOffsets | EpochPhase::Committing)
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

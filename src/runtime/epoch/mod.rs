@@ -1,0 +1,7 @@
+//! The epoch of a stream thread: the pure state machine that decides what happens when.
+//!
+//! Start at [`EpochMachine`].
+
+mod machine;
+
+pub use machine::{EpochAction, EpochLimits, EpochMachine, EpochPhase, Resolution};

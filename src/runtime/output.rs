@@ -1,0 +1,185 @@
+//! What an epoch has to send: records gathered in an arena until its producer may take them.
+//!
+//! The younger of two epochs must not send before the older is flushed (EOS-6), so every record
+//! goes through here. Nothing is decided here but partition and refusal (ERR-1).
+
+use std::collections::BTreeMap;
+
+use crate::{
+    operators::{EmitRefused, Emitted, Output, SinkIndex},
+    record::{Header, Offset, OutputRecord, PartitionId, Timestamp, TopicName},
+    runtime::{
+        Lane, Log,
+        plan::{SinkPlan, TaskId, TopicSlot},
+    },
+    state::partition_of,
+};
+
+/// Bytes that Kafka adds to a record alone in a batch, at most (record batch v2).
+const RECORD_OVERHEAD: usize = 61 + 21;
+
+/// The input record that led to an output, as far as there was one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The task.
+    pub task: TaskId,
+    /// The source's index and the record's offset; `None` for timers, hooks and changelogs.
+    pub input: Option<(usize, Offset)>,
+}
+
+/// What Kafka gives for a record without a timestamp.
+const NO_TIMESTAMP: Timestamp = Timestamp(-1);
+
+#[derive(Debug)]
+struct Queued {
+    topic: TopicSlot,
+    partition: PartitionId,
+    timestamp: Option<Timestamp>,
+    start: usize,
+    key_len: Option<u32>,
+    value_len: Option<u32>,
+    headers: Box<[Header]>,
+}
+
+/// The unsent records of one epoch, in emit order.
+#[derive(Debug, Default)]
+pub struct EpochBuffer {
+    arena: Vec<u8>,
+    queue: Vec<Queued>,
+    sent: usize,
+    origins: Vec<Origin>,
+    bytes: u64,
+}
+
+impl EpochBuffer {
+    /// Queues a record; its tag is its number within the epoch.
+    pub fn push(&mut self, topic: TopicSlot, record: Emitted<'_>, origin: Origin, stamped: bool) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(record.key.unwrap_or_default());
+        self.arena.extend_from_slice(record.value.unwrap_or_default());
+        self.bytes += (self.arena.len() - start + RECORD_OVERHEAD) as u64;
+        let len = |bytes: Option<&[u8]>| bytes.map(|b| u32::try_from(b.len()).unwrap_or(u32::MAX));
+        self.queue.push(Queued {
+            topic,
+            partition: record.partition.unwrap_or_default(),
+            timestamp: stamped.then_some(record.timestamp),
+            start,
+            key_len: len(record.key),
+            value_len: len(record.value),
+            headers: record.headers.into(),
+        });
+        self.origins.push(origin);
+    }
+
+    /// Hands queued records to the lane's producer; true when none is left.
+    pub fn send<L: Log>(&mut self, log: &mut L, lane: Lane, topics: &[TopicName]) -> bool {
+        let base = self.origins.len() - self.queue.len();
+        while let Some(queued) = self.queue.get(self.sent) {
+            let key_end = queued.start + queued.key_len.unwrap_or_default() as usize;
+            let value_end = key_end + queued.value_len.unwrap_or_default() as usize;
+            let record = OutputRecord {
+                topic: &topics[queued.topic as usize],
+                partition: queued.partition,
+                timestamp: queued.timestamp,
+                key: queued.key_len.map(|_| &self.arena[queued.start..key_end]),
+                value: queued.value_len.map(|_| &self.arena[key_end..value_end]),
+                headers: &queued.headers,
+            };
+            if log.produce(lane, &record, (base + self.sent) as u64).is_err() {
+                return false;
+            }
+            self.sent += 1;
+        }
+        // The client has its copy: the arena is free for what comes.
+        self.arena.clear();
+        self.queue.clear();
+        self.sent = 0;
+        true
+    }
+
+    /// Where the record with this tag came from.
+    pub fn origin(&self, tag: u64) -> Option<Origin> {
+        self.origins.get(usize::try_from(tag).ok()?).copied()
+    }
+
+    /// Bytes emitted in this epoch, sent or not.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Records emitted in this epoch.
+    pub fn records(&self) -> u64 {
+        self.origins.len() as u64
+    }
+}
+
+/// Records that a broker refused in an earlier try: by origin, with the broker's words. They keep
+/// their verdict across the abort, so that the replay does not abort for ever (ERR-1).
+pub type Verdicts = BTreeMap<Origin, (TopicName, String)>;
+
+/// Routes what one task emits: partition by key, refusal by the target's limits.
+pub struct TaskOutput<'a> {
+    /// The running epoch's buffer.
+    pub buffer: &'a mut EpochBuffer,
+    /// The task's sinks.
+    pub sinks: &'a [SinkPlan],
+    /// The record being processed.
+    pub origin: Origin,
+    /// Refusals of earlier tries.
+    pub verdicts: &'a Verdicts,
+    /// Processing time.
+    pub now: Timestamp,
+}
+
+impl Output for TaskOutput<'_> {
+    fn emit(&mut self, sink: SinkIndex, record: Emitted<'_>) -> Result<(), EmitRefused> {
+        let Some(sink) = self.sinks.get(sink) else {
+            debug_assert!(false, "a chain emits to a sink that its subtopology does not have");
+            return Ok(());
+        };
+        self.check(sink, &record)?;
+        let partition = record.partition.unwrap_or_else(|| match record.key {
+            Some(key) => partition_of(key, sink.partitions),
+            None => self.origin.task.partition % sink.partitions.max(1),
+        });
+        let record = Emitted { partition: Some(partition), ..record };
+        // An input without a timestamp (-1) leaves the stamp to the log, as a producer would.
+        self.buffer.push(sink.slot, record, self.origin, record.timestamp != NO_TIMESTAMP);
+        Ok(())
+    }
+}
+
+impl TaskOutput<'_> {
+    fn check(&self, sink: &SinkPlan, record: &Emitted<'_>) -> Result<(), EmitRefused> {
+        let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers: usize =
+            record.headers.iter().map(|h| h.name.len() + len(h.value.as_deref()) + 10).sum();
+        let size = len(record.key) + len(record.value) + headers + RECORD_OVERHEAD;
+        if size > sink.limits.max_message_bytes {
+            let limit = sink.limits.max_message_bytes;
+            return Err(EmitRefused::TooLarge { topic: sink.topic.clone(), size, limit });
+        }
+        let refused = |reason: &str| EmitRefused::Timestamp {
+            topic: sink.topic.clone(),
+            timestamp: record.timestamp,
+            reason: reason.to_owned(),
+        };
+        let age = self.now.0.saturating_sub(record.timestamp.0);
+        let stamped = record.timestamp != NO_TIMESTAMP;
+        if stamped && record.timestamp.0 < 0 {
+            return Err(refused("negative"));
+        }
+        if stamped && sink.limits.before_max_ms.is_some_and(|max| age > max) {
+            return Err(refused("older than message.timestamp.before.max.ms"));
+        }
+        if stamped && sink.limits.after_max_ms.is_some_and(|max| age < max.saturating_neg()) {
+            return Err(refused("further ahead than message.timestamp.after.max.ms"));
+        }
+        match self.verdicts.get(&self.origin) {
+            Some((topic, reason)) if *topic == sink.topic => {
+                Err(EmitRefused::Verdict { topic: topic.clone(), reason: reason.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Restores tasks from their changelogs, beside the poll loop (EOS-5).
+//!
+//! A [`Restorer`] is a `step(now)` machine over a [`RestoreLog`] and the instance's [`ByteStores`];
+//! production loops over it on a thread of its own, the simulator schedules it. It takes the
+//! cheapest valid start (local image, else empty), reads the changelog read_committed up to the
+//! end that it had when the restore began (read_uncommitted: what is undecided there may belong to
+//! the committed epoch) and until the marker of the committed epoch has been seen.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    record::{Offset, RecordBatch, TopicPartition},
+    runtime::{
+        Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest, plan::TaskId,
+    },
+    state::{
+        ByteStore, ByteStores, EpochId, EpochMarker, Positions, StateError,
+        changelog::{self, ChangelogError, ChangelogRecord},
+    },
+};
+
+/// Changes gathered before they are written down: bounds what a restore holds in memory.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// An image may not be older than `delete.retention.ms` less this margin: deleted keys could come
+/// back.
+const RETENTION_MARGIN_MS: i64 = 3_600_000;
+
+/// What is to be restored.
+#[derive(Debug, Clone)]
+pub struct RestoreJob {
+    /// The task.
+    pub task: TaskId,
+    /// `<subtopology>_<partition>`.
+    pub name: String,
+    /// Its changelog partition.
+    pub changelog: TopicPartition,
+    /// The changelog topic's id.
+    pub topic_id: String,
+    /// The changelog's `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+    /// The epoch that the committed offsets name: its marker must be seen.
+    pub expected: Option<EpochId>,
+}
+
+/// How a restore ended, or where it stands.
+pub enum RestoreOutcome {
+    /// The state is whole and stands at the expected epoch.
+    Done {
+        /// The task.
+        task: TaskId,
+        /// Its store.
+        store: Box<dyn ByteStore>,
+        /// The last marker; `None` for an empty changelog.
+        marker: Option<EpochMarker>,
+        /// The changelog's position behind what was read.
+        changelog_next: Offset,
+        /// Changelog records read.
+        records: u64,
+    },
+    /// It cannot be restored.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        error: RestoreError,
+    },
+    /// How much is left.
+    Progress {
+        /// The task.
+        task: TaskId,
+        /// Offsets still to be read, roughly.
+        remaining: i64,
+        /// Whether an open transaction holds it back: the last stable offset is below the target.
+        blocked: bool,
+    },
+}
+
+/// Why a restore failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The state store.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The changelog does not end with the epoch that the committed offsets name (EOS-5).
+    #[error(
+        "task {task}: the committed offsets name epoch {expected}, the changelog {changelog} \
+         ends with {found}: offsets or changelog were changed by somebody else; `tidemill reset` \
+         starts over"
+    )]
+    EpochMismatch {
+        /// The task.
+        task: String,
+        /// The changelog partition.
+        changelog: String,
+        /// The epoch that was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// The changelog cannot be read.
+    #[error("task {task}: changelog {changelog} cannot be read: {reason}")]
+    Unreadable {
+        /// The task.
+        task: String,
+        /// The changelog partition.
+        changelog: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a stream thread sends its restores, and hears of them.
+pub trait RestoreService {
+    /// Starts a restore.
+    fn submit(&mut self, job: RestoreJob);
+
+    /// Gives a restore up; nothing of it is heard any more, and its store is closed soon.
+    fn cancel(&mut self, task: TaskId);
+
+    /// The next outcome.
+    fn poll(&mut self) -> Option<RestoreOutcome>;
+}
+
+struct Active {
+    job: RestoreJob,
+    store: Box<dyn ByteStore>,
+    bounds: Option<PartitionBounds>,
+    next: Offset,
+    marker: Option<EpochMarker>,
+    chunk: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    chunk_bytes: usize,
+    records: u64,
+    whole: bool,
+}
+
+/// Restores any number of tasks at once over one reader.
+pub struct Restorer<R> {
+    log: R,
+    stores: Box<dyn ByteStores>,
+    active: BTreeMap<TopicPartition, Active>,
+    /// Jobs whose store could not be opened yet: its last owner is about to close it.
+    waiting: Vec<(RestoreJob, Duration, u32)>,
+    outcomes: VecDeque<RestoreOutcome>,
+}
+
+/// How often an open is tried again while the last owner of a store closes it.
+const OPEN_ATTEMPTS: u32 = 50;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+
+impl<R: RestoreLog> Restorer<R> {
+    /// A restorer without jobs.
+    pub fn new(log: R, stores: Box<dyn ByteStores>) -> Self {
+        Self { log, stores, active: BTreeMap::new(), waiting: vec![], outcomes: VecDeque::new() }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Starts a restore.
+    pub fn submit(&mut self, job: RestoreJob) {
+        self.open(job, Duration::ZERO, 0);
+    }
+
+    /// Gives a restore up and closes its store.
+    pub fn cancel(&mut self, task: TaskId) {
+        self.waiting.retain(|(job, ..)| job.task != task);
+        let partitions = self.active.iter().filter(|(_, a)| a.job.task == task);
+        for partition in partitions.map(|(p, _)| p.clone()).collect::<Vec<_>>() {
+            self.active.remove(&partition);
+            self.log.submit(RestoreRequest::Stop { partition });
+        }
+        self.outcomes.retain(|outcome| outcome.task() != task);
+    }
+
+    /// The next outcome.
+    pub fn poll(&mut self) -> Option<RestoreOutcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// Works until nothing more is to be had before `deadline` or about one chunk was read.
+    pub fn step(&mut self, now: Now, deadline: Duration) {
+        for (job, at, attempts) in std::mem::take(&mut self.waiting) {
+            if now.mono >= at {
+                self.open(job, now.mono, attempts);
+            } else {
+                self.waiting.push((job, at, attempts));
+            }
+        }
+        let mut read = 0;
+        let mut wait = deadline;
+        while read < CHUNK_BYTES
+            && let Some(event) = self.log.poll(wait)
+        {
+            wait = now.mono;
+            read += self.handle(event, now);
+        }
+    }
+
+    fn open(&mut self, job: RestoreJob, now: Duration, attempts: u32) {
+        match self.stores.open(&job.name) {
+            Ok(store) => {
+                self.log.submit(RestoreRequest::Bounds { partition: job.changelog.clone() });
+                let active = Active {
+                    store,
+                    bounds: None,
+                    next: Offset(0),
+                    marker: None,
+                    chunk: BTreeMap::new(),
+                    chunk_bytes: 0,
+                    records: 0,
+                    whole: false,
+                    job,
+                };
+                self.active.insert(active.job.changelog.clone(), active);
+            }
+            Err(StateError::Damaged { store, reason }) => {
+                tracing::warn!(%store, %reason, "local state is damaged: restoring from Kafka");
+                match self.stores.wipe(&job.name) {
+                    Ok(()) if attempts < OPEN_ATTEMPTS => self.open(job, now, attempts + 1),
+                    Ok(()) => self.fail(&job, StateError::Damaged { store, reason }.into()),
+                    Err(error) => self.fail(&job, error.into()),
+                }
+            }
+            Err(StateError::Store { .. }) if attempts < OPEN_ATTEMPTS => {
+                self.waiting.push((job, now + OPEN_PAUSE, attempts + 1));
+            }
+            Err(error) => self.fail(&job, error.into()),
+        }
+    }
+
+    fn fail(&mut self, job: &RestoreJob, error: RestoreError) {
+        self.outcomes.push_back(RestoreOutcome::Failed { task: job.task, error });
+    }
+
+    /// Handles one event; gives the bytes that it carried.
+    fn handle(&mut self, event: RestoreEvent<R::Batch>, now: Now) -> usize {
+        match event {
+            RestoreEvent::Bounds { partition, result } => self.start(&partition, result, now),
+            RestoreEvent::Records(batch) => return self.apply(&batch, now),
+            RestoreEvent::CaughtUp { partition, position } => {
+                self.caught_up(&partition, position, now);
+            }
+            RestoreEvent::Failed { partition, cause } => self.read_failed(&partition, &cause),
+        }
+        0
+    }
+
+    /// Takes the local image if it is valid, else starts empty; then reads.
+    fn start(
+        &mut self,
+        partition: &TopicPartition,
+        result: Result<PartitionBounds, String>,
+        now: Now,
+    ) {
+        let Some(active) = self.active.get_mut(partition) else { return };
+        let bounds = match result {
+            Ok(bounds) => bounds,
+            Err(reason) => {
+                tracing::debug!(%partition, %reason, "changelog bounds not available, asking again");
+                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
+                return;
+            }
+        };
+        let image = match active.store.positions() {
+            Ok(image) => image,
+            Err(error) => return self.give_up(partition, error.into()),
+        };
+        match image.filter(|image| is_valid(image, &active.job, bounds, now)) {
+            Some(image) => {
+                active.next = image.changelog_next;
+                active.marker = image.marker;
+                active.whole = image.whole;
+            }
+            None => {
+                // Whatever lies there is of no use: make sure that it is gone.
+                let name = active.job.name.clone();
+                if let Err(error) = self.reopen_empty(partition, &name) {
+                    return self.give_up(partition, error.into());
+                }
+                let Some(active) = self.active.get_mut(partition) else { return };
+                active.next = bounds.start;
+            }
+        }
+        let Some(active) = self.active.get_mut(partition) else { return };
+        active.bounds = Some(bounds);
+        let offset = active.next;
+        self.log.submit(RestoreRequest::Read { partition: partition.clone(), offset });
+        self.progress(partition, bounds);
+    }
+
+    fn reopen_empty(&mut self, partition: &TopicPartition, name: &str) -> Result<(), StateError> {
+        let Some(mut active) = self.active.remove(partition) else { return Ok(()) };
+        if active.store.positions()?.is_some() {
+            // Closed before it is wiped: two handles on one directory exclude each other.
+            drop(active.store);
+            self.stores.wipe(name)?;
+            active.store = self.stores.open(name)?;
+        }
+        self.active.insert(partition.clone(), active);
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &R::Batch, now: Now) -> usize {
+        let mut bytes = 0;
+        let mut full: Vec<TopicPartition> = vec![];
+        let mut failed: Vec<(TopicPartition, RestoreError)> = vec![];
+        for index in 0..batch.len() {
+            let record = batch.record(index);
+            let partition =
+                TopicPartition { topic: record.topic.clone(), partition: record.partition };
+            let Some(active) = self.active.get_mut(&partition) else { continue };
+            if record.offset < active.next || failed.iter().any(|(p, _)| *p == partition) {
+                continue;
+            }
+            bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+            match active.take(record.key, record.value) {
+                Ok(()) => active.next = record.offset.next(),
+                Err(error) => {
+                    let task = active.job.name.clone();
+                    let changelog = format!("{partition}@{}", record.offset);
+                    let reason = error.to_string();
+                    failed.push((partition, RestoreError::Unreadable { task, changelog, reason }));
+                    continue;
+                }
+            }
+            if active.chunk_bytes >= CHUNK_BYTES && !full.contains(&partition) {
+                full.push(partition);
+            }
+        }
+        for partition in full {
+            if let Some(active) = self.active.get_mut(&partition)
+                && let Err(error) = active.write(false, now)
+            {
+                failed.push((partition, error.into()));
+            }
+        }
+        for (partition, error) in failed {
+            self.give_up(&partition, error);
+        }
+        bytes
+    }
+
+    /// The reader stands at the last stable offset.
+    fn caught_up(&mut self, partition: &TopicPartition, position: Offset, now: Now) {
+        let Some(active) = self.active.get_mut(partition) else { return };
+        let Some(bounds) = active.bounds else { return };
+        if position < bounds.end {
+            self.progress(partition, PartitionBounds { last_stable: position, ..bounds });
+            return;
+        }
+        active.next = active.next.max(position);
+        let found = active.marker.as_ref().map(|marker| marker.id);
+        if active.job.expected.is_some() && found != active.job.expected {
+            let show = |id: Option<EpochId>| {
+                id.map_or("no epoch at all".to_owned(), |id| {
+                    format!("{} of incarnation {:016x}", id.epoch, id.incarnation)
+                })
+            };
+            let error = RestoreError::EpochMismatch {
+                task: active.job.name.clone(),
+                changelog: partition.to_string(),
+                expected: show(active.job.expected),
+                found: show(found),
+            };
+            return self.give_up(partition, error);
+        }
+        if let Err(error) = active.finish(now) {
+            return self.give_up(partition, error.into());
+        }
+        if let Some(active) = self.active.remove(partition) {
+            self.log.submit(RestoreRequest::Stop { partition: partition.clone() });
+            self.outcomes.push_back(RestoreOutcome::Done {
+                task: active.job.task,
+                store: active.store,
+                marker: active.marker,
+                changelog_next: active.next,
+                records: active.records,
+            });
+        }
+    }
+
+    fn read_failed(&mut self, partition: &TopicPartition, cause: &ReadFailure) {
+        let Some(active) = self.active.get(partition) else { return };
+        match cause {
+            // The log start moved past the image between the question and the read.
+            ReadFailure::OutOfRange => {
+                tracing::warn!(%partition, "changelog position is out of range: restoring anew");
+                let job = active.job.clone();
+                self.active.remove(partition);
+                match self.stores.wipe(&job.name) {
+                    Ok(()) => self.submit(job),
+                    Err(error) => self.fail(&job, error.into()),
+                }
+            }
+            ReadFailure::UnknownPartition => {
+                let reason = "the topic or partition does not exist".to_owned();
+                self.give_up_unreadable(partition, reason);
+            }
+            ReadFailure::Other(reason) => {
+                tracing::debug!(%partition, %reason, "changelog read failed, the reader tries on");
+            }
+        }
+    }
+
+    fn give_up_unreadable(&mut self, partition: &TopicPartition, reason: String) {
+        let task = self.active.get(partition).map(|a| a.job.name.clone()).unwrap_or_default();
+        let changelog = partition.to_string();
+        self.give_up(partition, RestoreError::Unreadable { task, changelog, reason });
+    }
+
+    fn give_up(&mut self, partition: &TopicPartition, error: RestoreError) {
+        if let Some(active) = self.active.remove(partition) {
+            self.log.submit(RestoreRequest::Stop { partition: partition.clone() });
+            self.fail(&active.job, error);
+        }
+    }
+
+    fn progress(&mut self, partition: &TopicPartition, bounds: PartitionBounds) {
+        let Some(active) = self.active.get(partition) else { return };
+        self.outcomes.push_back(RestoreOutcome::Progress {
+            task: active.job.task,
+            remaining: (bounds.end.0 - active.next.0).max(0),
+            blocked: bounds.last_stable < bounds.end,
+        });
+    }
+}
+
+impl Active {
+    fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), ChangelogError> {
+        self.records += 1;
+        self.whole = false;
+        let record = changelog::parse(key, value)?;
+        if let Some((key, value)) = record.change() {
+            self.chunk_bytes += key.len() + value.map_or(0, <[u8]>::len) + 64;
+            self.chunk.insert(key.into(), value.map(Into::into));
+        }
+        if let ChangelogRecord::Marker(marker) = record {
+            self.marker = Some(marker);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, whole: bool, now: Now) -> Result<(), StateError> {
+        let positions = Positions {
+            changelog_next: self.next,
+            changelog_topic_id: self.job.topic_id.clone(),
+            marker: self.marker.clone(),
+            whole,
+            written_at: now.wall,
+        };
+        let mut changes = self.chunk.iter().map(|(k, v)| (&**k, v.as_deref()));
+        self.store.write(&mut changes, &positions)?;
+        self.chunk.clear();
+        self.chunk_bytes = 0;
+        self.whole = whole;
+        Ok(())
+    }
+
+    /// The image is whole now: say so, unless it already does and nothing came.
+    fn finish(&mut self, now: Now) -> Result<(), StateError> {
+        let untouched = self.whole && self.records == 0;
+        if untouched || (self.marker.is_none() && self.records == 0) {
+            return Ok(());
+        }
+        self.write(true, now)?;
+        self.store.flush()
+    }
+}
+
+impl RestoreOutcome {
+    /// Which task it is about.
+    pub fn task(&self) -> TaskId {
+        match self {
+            Self::Done { task, .. } | Self::Failed { task, .. } | Self::Progress { task, .. } => {
+                *task
+            }
+        }
+    }
+}
+
+/// DESIGN section 6: the same changelog topic, its records still there, no deleted key forgotten.
+fn is_valid(image: &Positions, job: &RestoreJob, bounds: PartitionBounds, now: Now) -> bool {
+    let age = now.wall.0 - image.written_at.0;
+    let reason = if image.changelog_topic_id != job.topic_id {
+        "it belongs to another changelog topic"
+    } else if image.changelog_next < bounds.start {
+        "the changelog starts behind it"
+    } else if image.changelog_next > bounds.end {
+        "the changelog ends before it"
+    } else if age > job.delete_retention_ms - RETENTION_MARGIN_MS.min(job.delete_retention_ms / 2) {
+        "it is older than the changelog's delete.retention.ms: deleted keys could come back"
+    } else {
+        return true;
+    };
+    tracing::info!(task = %job.name, reason, "local image is not used");
+    false
+}

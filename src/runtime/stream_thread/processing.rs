@@ -1,0 +1,300 @@
+//! RUN and SEAL: fetched records into the running epoch, and its end.
+
+use std::time::Duration;
+
+use crate::{
+    operators::{OperatorError, Skipped},
+    record::{RecordBatch, RecordRef},
+    runtime::{
+        Log, Now,
+        hooks::Point,
+        output::EpochBuffer,
+        plan::TaskId,
+        restore::RestoreService,
+        stream_thread::thread::{EpochData, Failure, Pending, Slot, StreamThread},
+        task::{Task, Work},
+    },
+    state::EpochId,
+};
+
+/// Records processed in one step, so that events are served in between.
+const RECORDS_PER_STEP: u64 = 4_096;
+
+/// Offsets of an idle task are repeated after this time: Kafka expires those of topics that no
+/// member subscribes to (EOS-8).
+const RECOMMIT_INTERVAL: Duration = Duration::from_secs(3_600);
+
+impl<L: Log, R: RestoreService> StreamThread<L, R> {
+    /// Processes pending records within the epoch's limits; true when there is more to do now.
+    pub(super) fn process(&mut self, now: Now) -> bool {
+        if self.failure.is_some() || !self.machine.may_process() {
+            return false;
+        }
+        self.touch_due_tasks(now);
+        let mut budget = RECORDS_PER_STEP;
+        while let Some(mut pending) = self.pending.pop_front() {
+            let done = self.process_batch(&mut pending, &mut budget, now);
+            if !done {
+                self.pending.push_front(pending);
+                break;
+            }
+        }
+        if budget < RECORDS_PER_STEP {
+            self.reach(Point::Run);
+        }
+        !self.pending.is_empty() && self.failure.is_none() && self.machine.may_process()
+    }
+
+    /// Tasks that take part without a record: due timers, start positions, hourly repetition.
+    fn touch_due_tasks(&mut self, now: Now) {
+        let due: Vec<TaskId> = self
+            .slots
+            .iter()
+            .filter_map(|(id, state)| match &state.slot {
+                Slot::Open { task, starting, committed_at, .. } => (!task.touched
+                    && (task.timers_due(now.wall)
+                        || (*starting && task.oldest_sealed().is_none())
+                        || now.mono >= *committed_at + RECOMMIT_INTERVAL))
+                    .then_some(*id),
+                _ => None,
+            })
+            .collect();
+        for id in due {
+            if self.begin_epoch(now)
+                && let Some(task) = self.task_mut(id)
+            {
+                task.touched = true;
+            }
+        }
+    }
+
+    /// Makes sure that an epoch runs; false when none may begin now.
+    fn begin_epoch(&mut self, now: Now) -> bool {
+        let floor = self.open_tasks().map(Task::committed_epoch).max().unwrap_or_default();
+        let Some(number) = self.machine.begin(now.mono, floor) else { return false };
+        if self.epochs.back().is_none_or(|epoch| epoch.number != number) {
+            self.epochs.push_back(EpochData::new(number, now.mono));
+        }
+        true
+    }
+
+    /// Processes records of one batch; true when none is left.
+    fn process_batch(
+        &mut self,
+        pending: &mut Pending<L::Batch>,
+        budget: &mut u64,
+        now: Now,
+    ) -> bool {
+        while pending.next < pending.batch.len() {
+            if *budget == 0 || self.failure.is_some() {
+                return false;
+            }
+            let record = pending.batch.record(pending.next);
+            let Some((id, input)) = self.route(&record) else {
+                pending.next += 1;
+                continue;
+            };
+            if !self.begin_epoch(now) || self.epoch_is_full(now) {
+                return false;
+            }
+            let taken = self.process_run(id, input, pending, budget, now);
+            if !taken {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The task and input of a record; `None` for one that nobody waits for any more.
+    fn route(&self, record: &RecordRef<'_>) -> Option<(TaskId, usize)> {
+        let subtopology = self
+            .plan
+            .subtopologies
+            .iter()
+            .position(|s| s.sources.iter().any(|source| source.topic == *record.topic))?;
+        let id = TaskId { subtopology, partition: record.partition };
+        match self.slots.get(&id).map(|s| &s.slot) {
+            Some(Slot::Open { task, starting: false, .. }) => {
+                let input = task.inputs.iter().position(|i| i.partition.topic == *record.topic)?;
+                (record.offset >= task.inputs[input].next).then_some((id, input))
+            }
+            _ => None,
+        }
+    }
+
+    /// Processes the records of one partition that follow each other; false to stop the step.
+    fn process_run(
+        &mut self,
+        id: TaskId,
+        input: usize,
+        pending: &mut Pending<L::Batch>,
+        budget: &mut u64,
+        now: Now,
+    ) -> bool {
+        let limits = self.settings.epoch;
+        let Some(epoch) = self.epochs.back_mut() else { return false };
+        let Some(Slot::Open { task, .. }) = self.slots.get_mut(&id).map(|s| &mut s.slot) else {
+            return false;
+        };
+        let mut skipped = vec![];
+        let mut work = Work {
+            buffer: &mut epoch.buffer,
+            skipped: &mut skipped,
+            verdicts: &self.verdicts,
+            now: now.wall,
+        };
+        let mut failed = None;
+        while pending.next < pending.batch.len() && *budget > 0 {
+            let record = pending.batch.record(pending.next);
+            let expected = &task.inputs[input];
+            if record.partition != expected.partition.partition
+                || *record.topic != expected.partition.topic
+            {
+                break;
+            }
+            pending.next += 1;
+            if record.offset < expected.next {
+                continue;
+            }
+            if let Err(error) = task.process(input, &record, &mut work) {
+                let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
+                failed = Some((place, error));
+                break;
+            }
+            epoch.records += 1;
+            *budget -= 1;
+            if epoch.records >= limits.max_records || work.buffer.bytes() >= limits.max_bytes {
+                break;
+            }
+        }
+        self.counters.records_in += epoch.records - epoch.counted;
+        epoch.counted = epoch.records;
+        epoch.tasks.insert(id);
+        self.note_skipped(skipped);
+        match failed {
+            Some((place, error)) => {
+                self.fail_processing(id, &place, &error);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// ERR-1: names topic, partition, offset, operator and reason.
+    fn fail_processing(&mut self, id: TaskId, place: &str, error: &OperatorError) {
+        let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
+        let failure = match error {
+            OperatorError::Element { operator, reason } => Failure::Processing(format!(
+                "task {task}: record {place}, operator {operator}: {reason} (policy fail: stopped \
+                 at the record, its offset is not passed)"
+            )),
+            OperatorError::State(error) => {
+                Failure::State(format!("task {task}: record {place}: {error}"))
+            }
+        };
+        self.fail(failure);
+    }
+
+    pub(super) fn note_skipped(&mut self, skipped: Vec<Skipped>) {
+        for element in skipped {
+            let place = element
+                .provenance
+                .map_or_else(String::new, |p| format!("{}-{}@{}", p.topic, p.partition, p.offset));
+            tracing::warn!(operator = %element.operator, record = %place, reason = %element.reason,
+                "element skipped");
+            *self.counters.skipped.entry(element.operator).or_default() += 1;
+        }
+    }
+
+    fn epoch_is_full(&self, now: Now) -> bool {
+        self.epochs
+            .back()
+            .is_some_and(|e| self.machine.seal_due(now.mono, e.records, e.buffer.bytes()))
+    }
+
+    /// SEAL, when the machine says that it is time.
+    pub(super) fn seal_if_due(&mut self, now: Now) {
+        if !self.epoch_is_full(now) {
+            return;
+        }
+        self.reach(Point::BeforeSeal);
+        let Some(mut epoch) = self.epochs.pop_back() else { return };
+        let running = now.mono.saturating_sub(epoch.since).as_secs_f64();
+        epoch.sample.run = running;
+        let changelog_before = self.counters.changelog_records;
+        let result = self.seal_tasks(&mut epoch, now);
+        epoch.sealed = true;
+        epoch.since = now.mono;
+        let changelog = self.counters.changelog_records - changelog_before;
+        self.counters.records_out += epoch.buffer.records().saturating_sub(changelog);
+        self.epochs.push_back(epoch);
+        match result {
+            Ok(()) => {
+                self.machine.seal(now.mono);
+                self.reach(Point::AfterSeal);
+            }
+            Err((id, error)) => {
+                self.machine.seal(now.mono);
+                self.fail_processing(id, "at the end of the epoch", &error);
+            }
+        }
+    }
+
+    fn seal_tasks(
+        &mut self,
+        epoch: &mut EpochData,
+        now: Now,
+    ) -> Result<(), (TaskId, OperatorError)> {
+        let id = EpochId { epoch: epoch.number, incarnation: self.settings.incarnation };
+        let mut skipped = vec![];
+        let mut result = Ok(());
+        for (task_id, state) in &mut self.slots {
+            let Slot::Open { task, .. } = &mut state.slot else { continue };
+            if !task.touched {
+                continue;
+            }
+            epoch.tasks.insert(*task_id);
+            let fired = task.timers_fired;
+            let mut work = Work {
+                buffer: &mut epoch.buffer,
+                skipped: &mut skipped,
+                verdicts: &self.verdicts,
+                now: now.wall,
+            };
+            match task.seal(id, &mut work) {
+                Ok(written) => self.counters.changelog_records += written,
+                Err(error) => {
+                    result = Err((*task_id, error));
+                    break;
+                }
+            }
+            self.counters.timers_fired += task.timers_fired - fired;
+        }
+        self.note_skipped(skipped);
+        #[cfg(feature = "mutants")]
+        if self.settings.mutant.state_before_commit() {
+            for id in epoch.tasks.clone() {
+                if let Some(task) = self.task_mut(id) {
+                    let _ = task.write_before_commit(now.wall);
+                }
+            }
+        }
+        result
+    }
+}
+
+impl EpochData {
+    fn new(number: u64, since: Duration) -> Self {
+        Self {
+            number,
+            buffer: EpochBuffer::default(),
+            tasks: std::collections::BTreeSet::new(),
+            records: 0,
+            counted: 0,
+            sealed: false,
+            delivered: vec![],
+            sample: crate::runtime::EpochSample::default(),
+            since,
+        }
+    }
+}

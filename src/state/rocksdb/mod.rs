@@ -1,0 +1,15 @@
+//! Byte stores on disk: one RocksDB per task, sharing memory and threads.
+//!
+//! The only user of the `rocksdb` crate. The write-ahead log is off: what a crash leaves is what
+//! was flushed, and since a spill is one write batch, that is a whole epoch with its positions.
+
+mod position_frame;
+mod rocksdb_store;
+mod rocksdb_stores;
+#[cfg(test)]
+mod rocksdb_tests;
+mod settings;
+
+pub use rocksdb_stores::RocksDbByteStores;
+pub(crate) use rocksdb_stores::SharedResources;
+pub use settings::RocksDbSettings;

@@ -1,0 +1,232 @@
+//! Resident values against a naive model that keeps a whole copy per epoch.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use proptest::{prelude::*, test_runner::Config};
+
+use super::backend::{Backend, marker, on_all_backends};
+use crate::{
+    formats::{Codec, CodecError},
+    record::{Offset, Timestamp},
+    state::{TaskState, ValueState},
+};
+
+/// Text as it is.
+struct Text;
+
+impl Codec<String> for Text {
+    fn encode(&self, value: &String, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(value.as_bytes());
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<String, CodecError> {
+        String::from_utf8(bytes.to_vec()).map_err(|e| CodecError { reason: e.to_string() })
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Update(String, Option<String>),
+    Read(String),
+    Evict(usize),
+    Seal,
+    Commit,
+    Abort,
+    Spill,
+    /// The task closes after its last commit and opens again.
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => ("[a-f]", proptest::option::weighted(0.8, "[x-z]{0,3}"))
+            .prop_map(|(key, value)| Step::Update(key, value)),
+        4 => "[a-f]".prop_map(Step::Read),
+        4 => (0..4usize).prop_map(|entries| Step::Evict(entries * 150)),
+        4 => Just(Step::Seal),
+        4 => Just(Step::Commit),
+        2 => Just(Step::Abort),
+        1 => Just(Step::Spill),
+        1 => Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 1..100)
+}
+
+type Image = BTreeMap<String, String>;
+
+struct Run<B> {
+    backend: B,
+    state: Option<TaskState>,
+    values: ValueState<String, String>,
+    evicting_changed: bool,
+    committed: Image,
+    sealed: VecDeque<Image>,
+    running: Image,
+    /// In the order of first touch.
+    touched: Vec<String>,
+    epoch: u64,
+}
+
+impl<B: Backend> Run<B> {
+    fn new(evicting_changed: bool) -> Self {
+        let backend = B::make();
+        let values = ValueState::new("op", "value", Arc::new(Text), Arc::new(Text));
+        let mut run = Self {
+            backend,
+            state: None,
+            values,
+            evicting_changed,
+            committed: Image::new(),
+            sealed: VecDeque::new(),
+            running: Image::new(),
+            touched: Vec::new(),
+            epoch: 0,
+        };
+        run.open();
+        run
+    }
+
+    fn open(&mut self) {
+        let mut state = TaskState::open(self.backend.stores().open("0_0").unwrap()).unwrap();
+        self.values = ValueState::new("op", "value", Arc::new(Text), Arc::new(Text));
+        if self.evicting_changed {
+            self.values = std::mem::replace(
+                &mut self.values,
+                ValueState::new("", "", Arc::new(Text), Arc::new(Text)),
+            )
+            .evicting_changed();
+        }
+        self.values.open(&mut state).unwrap();
+        self.state = Some(state);
+    }
+
+    fn take(&mut self, step: Step) {
+        let state = self.state.as_mut().unwrap();
+        match step {
+            Step::Update(key, value) => {
+                let old = self
+                    .values
+                    .update(state, &key, |slot| std::mem::replace(slot, value.clone()))
+                    .unwrap();
+                assert_eq!(old, self.running.get(&key).cloned(), "key {key}");
+                match value {
+                    Some(value) => self.running.insert(key.clone(), value),
+                    None => self.running.remove(&key),
+                };
+                if !self.touched.contains(&key) {
+                    self.touched.push(key);
+                }
+            }
+            Step::Read(key) => {
+                let value = self.values.read(state, &key, |value| value.cloned()).unwrap();
+                assert_eq!(value, self.running.get(&key).cloned(), "key {key}");
+            }
+            Step::Evict(budget) => {
+                self.values.evict(state, budget).unwrap();
+                if self.evicting_changed {
+                    assert!(self.values.resident_bytes() <= budget);
+                }
+            }
+            Step::Seal if self.sealed.len() < 2 => {
+                self.values.seal(state).unwrap();
+                state.seal();
+                self.sealed.push_back(self.running.clone());
+                self.touched.clear();
+            }
+            Step::Commit if !self.sealed.is_empty() => self.commit(),
+            Step::Seal | Step::Commit => {}
+            Step::Abort => {
+                state.abort().unwrap();
+                self.values.aborted();
+                self.sealed.clear();
+                self.running = self.committed.clone();
+                self.touched.clear();
+            }
+            Step::Spill => state.spill("topic", Timestamp(0)).unwrap(),
+            Step::Restart => {
+                state.spill("topic", Timestamp(0)).unwrap();
+                self.state = None;
+                self.open();
+                self.sealed.clear();
+                self.running = self.committed.clone();
+                self.touched.clear();
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.epoch += 1;
+        let state = self.state.as_mut().unwrap();
+        state.commit(marker(self.epoch), Offset(self.epoch as i64));
+        self.values.committed();
+        self.committed = self.sealed.pop_front().unwrap();
+    }
+
+    /// The model's image that the running epoch began with.
+    fn before_running(&self) -> &Image {
+        self.sealed.back().unwrap_or(&self.committed)
+    }
+
+    fn check(&self) {
+        self.values.verify(self.state.as_ref().unwrap()).unwrap();
+        if self.evicting_changed {
+            return;
+        }
+        let changed: Vec<_> = self.values.changed().map(|(k, v)| (k.clone(), v.cloned())).collect();
+        let before = self.before_running();
+        let listed = |key: &&String| before.contains_key(*key) || self.running.contains_key(*key);
+        let expected: Vec<_> = self
+            .touched
+            .iter()
+            .filter(listed)
+            .map(|key| (key.clone(), self.running.get(key).cloned()))
+            .collect();
+        assert_eq!(changed, expected);
+    }
+
+    /// All keys at the end, through the cache and below it.
+    fn finish(mut self) {
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            self.take(Step::Read(key.to_owned()));
+        }
+        while !self.sealed.is_empty() {
+            self.take(Step::Commit);
+        }
+        self.take(Step::Seal);
+        self.take(Step::Commit);
+        self.check();
+        self.take(Step::Restart);
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            self.take(Step::Read(key.to_owned()));
+        }
+    }
+}
+
+fn run_all<B: Backend>(evicting_changed: bool) {
+    let config = Config { failure_persistence: None, ..Config::with_cases(B::CASES) };
+    proptest!(config, |(steps in steps())| {
+        let mut run = Run::<B>::new(evicting_changed);
+        for step in steps {
+            run.take(step);
+            run.check();
+        }
+        run.finish();
+    });
+}
+
+fn resident_values_are_what_a_copy_per_epoch_would_be<B: Backend>() {
+    run_all::<B>(false);
+}
+
+fn they_are_also_when_changed_values_are_evicted<B: Backend>() {
+    run_all::<B>(true);
+}
+
+on_all_backends!(
+    resident_values_are_what_a_copy_per_epoch_would_be,
+    they_are_also_when_changed_values_are_evicted,
+);

@@ -1,0 +1,77 @@
+//! The timers of a task in the order in which they come due: an index of what the state holds.
+//!
+//! Owns no truth: timers are durable as keys of their stores; this is rebuilt from them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    record::Timestamp,
+    time::{TimerDomain, TimerFired},
+};
+
+/// Where a timer stands in the order of firing: time, store, user key.
+pub(crate) type TimerPlace = (Timestamp, u16, Box<[u8]>);
+
+/// The ordered timers, per domain. The value is the number of the running overlay that a timer
+/// was first set in while no layer below knew it, or 0: such a timer leaves no trace when it goes
+/// within that epoch.
+#[derive(Debug, Default)]
+pub(crate) struct TimerIndex {
+    event_time: BTreeMap<TimerPlace, u64>,
+    processing_time: BTreeMap<TimerPlace, u64>,
+}
+
+impl TimerIndex {
+    fn of(&self, domain: TimerDomain) -> &BTreeMap<TimerPlace, u64> {
+        match domain {
+            TimerDomain::EventTime => &self.event_time,
+            TimerDomain::ProcessingTime => &self.processing_time,
+        }
+    }
+
+    fn of_mut(&mut self, domain: TimerDomain) -> &mut BTreeMap<TimerPlace, u64> {
+        match domain {
+            TimerDomain::EventTime => &mut self.event_time,
+            TimerDomain::ProcessingTime => &mut self.processing_time,
+        }
+    }
+
+    /// Whether there is this timer.
+    pub(crate) fn contains(&self, domain: TimerDomain, place: &TimerPlace) -> bool {
+        self.of(domain).contains_key(place)
+    }
+
+    /// Adds a timer.
+    pub(crate) fn insert(&mut self, domain: TimerDomain, place: TimerPlace, fresh_in: u64) {
+        self.of_mut(domain).insert(place, fresh_in);
+    }
+
+    /// Removes a timer, and says which running overlay it is fresh in; `None` where there is none.
+    pub(crate) fn remove(&mut self, domain: TimerDomain, place: &TimerPlace) -> Option<u64> {
+        self.of_mut(domain).remove(place)
+    }
+
+    /// The time of the earliest timer.
+    pub(crate) fn next(&self, domain: TimerDomain) -> Option<Timestamp> {
+        self.of(domain).first_key_value().map(|((time, ..), _)| *time)
+    }
+
+    /// Takes the earliest timer that is due by `until`, with the overlay that it is fresh in.
+    pub(crate) fn pop(
+        &mut self,
+        domain: TimerDomain,
+        until: Timestamp,
+    ) -> Option<(TimerFired, u64)> {
+        let first = self.of_mut(domain).first_entry()?;
+        if first.key().0 > until {
+            return None;
+        }
+        let ((time, store, key), fresh_in) = first.remove_entry();
+        Some((TimerFired { store, domain, key: key.into_vec(), time }, fresh_in))
+    }
+
+    /// How many timers there are.
+    pub(crate) fn len(&self, domain: TimerDomain) -> usize {
+        self.of(domain).len()
+    }
+}
