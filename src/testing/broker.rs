@@ -19,7 +19,10 @@ use crate::{
     },
 };
 
-/// A question that changes nothing (but `Fence`, which does).
+/// The topic whose partition -1 stands for the group's offsets in a search for blockers.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// A question outside transactions; only `Fence` and `CommitOffsets` change anything.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
     CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
@@ -27,6 +30,8 @@ pub(super) enum Question {
     FindBlockers { id: RequestId, partition: TopicPartition },
     Describe { id: RequestId, topics: Vec<TopicName> },
     Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
+    /// OffsetCommit, outside any transaction.
+    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
 }
 
 /// A request as the broker gets it.
@@ -435,6 +440,12 @@ impl Cluster {
             Question::Fence { id, transactional_id, expected, aborting } => {
                 return self.fence_expected(id, transactional_id, expected, aborting);
             }
+            Question::CommitOffsets { id, proof, offsets } => {
+                let state = self.group_mut(group);
+                let result = state.check_commit(&proof).map(|()| state.offsets.commit_plain(offsets));
+                let result = result.map_err(|code| code.name().to_owned());
+                Event::OffsetsCommitted { id, result }
+            }
         })
     }
 
@@ -459,7 +470,13 @@ impl Cluster {
     fn find_blockers(&mut self, group: &Rc<str>, partition: TopicPartition) -> BlockerReport {
         let mut producers =
             self.topics.partition(&partition).map(|log| log.open_producers()).unwrap_or_default();
-        for id in self.group_mut(group).offsets.pending_producers(&partition) {
+        let offsets = &self.group_mut(group).offsets;
+        let pending = if &*partition.topic == OFFSETS_TOPIC {
+            offsets.all_pending_producers()
+        } else {
+            offsets.pending_producers(&partition)
+        };
+        for id in pending {
             if !producers.iter().any(|(known, _)| *known == id) {
                 producers.push((id, -1));
             }
@@ -522,5 +539,8 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::FindBlockers { id, .. } => Event::Blockers { id: *id, result: Err(reason()) },
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
+        Question::CommitOffsets { id, .. } => {
+            Event::OffsetsCommitted { id: *id, result: Err(reason()) }
+        }
     }
 }

@@ -68,6 +68,11 @@ impl GroupOffsets {
         }
     }
 
+    /// Producers that hold pending offsets of any partition.
+    pub(super) fn all_pending_producers(&self) -> Vec<i64> {
+        self.pending.keys().copied().collect()
+    }
+
     /// Producers that hold pending offsets of that partition, oldest first.
     pub(super) fn pending_producers(&self, partition: &TopicPartition) -> Vec<i64> {
         let mut producers: Vec<_> = self
