@@ -30,6 +30,8 @@ pub(super) enum Question {
     FindBlockers { id: RequestId, partition: TopicPartition },
     Describe { id: RequestId, topics: Vec<TopicName> },
     Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
+    /// DescribeGroups.
+    DescribeGroup { id: RequestId },
     /// OffsetCommit, outside any transaction.
     CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
 }
@@ -363,13 +365,21 @@ impl Cluster {
     }
 
     pub(super) fn force_rebalance(&mut self, group: &Rc<str>) {
+        if self.rebalance(group) {
+            self.faults.count(FaultKind::Rebalance);
+        }
+    }
+
+    /// Makes a stable group rebalance; tells whether it was.
+    pub(super) fn rebalance(&mut self, group: &Rc<str>) -> bool {
         let now = self.now();
         let state = self.group_mut(group);
-        if state.phase == Phase::Stable {
-            state.prepare_rebalance(now, Duration::ZERO);
-            self.faults.count(FaultKind::Rebalance);
-            self.check_group(group);
+        if state.phase != Phase::Stable {
+            return false;
         }
+        state.prepare_rebalance(now, Duration::ZERO);
+        self.check_group(group);
+        true
     }
 
     /// Tells whether the member was there.
@@ -439,6 +449,9 @@ impl Cluster {
             }
             Question::Fence { id, transactional_id, expected, aborting } => {
                 return self.fence_expected(id, transactional_id, expected, aborting);
+            }
+            Question::DescribeGroup { id } => {
+                Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
             }
             Question::CommitOffsets { id, proof, offsets } => {
                 let state = self.group_mut(group);
@@ -539,6 +552,9 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::FindBlockers { id, .. } => Event::Blockers { id: *id, result: Err(reason()) },
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
+        Question::DescribeGroup { id } => {
+            Event::GroupDescribed { id: *id, result: Err(reason()) }
+        }
         Question::CommitOffsets { id, .. } => {
             Event::OffsetsCommitted { id: *id, result: Err(reason()) }
         }
