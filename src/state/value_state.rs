@@ -115,6 +115,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
 
     /// Lets `evict` also take entries that the running epoch changed (encoding them early); they
     /// are then missing from [`ValueState::changed`]. For states whose changes nobody lists.
+    #[must_use]
     pub fn evicting_changed(mut self) -> Self {
         self.evict_changed = true;
         self
