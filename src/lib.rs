@@ -4,9 +4,11 @@
 //! committed, carried, watched.
 
 // What everything shares.
+pub mod error;
 pub mod record;
 
 // Declared.
+pub mod dsl;
 pub mod topology;
 
 // Transformed.
@@ -19,3 +21,18 @@ pub mod state;
 
 // Executed and committed.
 pub mod runtime;
+
+// Watched, set up, commanded.
+#[cfg(feature = "service")]
+pub mod cli;
+#[cfg(feature = "service")]
+pub mod ops;
+#[cfg(feature = "service")]
+pub mod settings;
+
+// Shipped.
+pub mod topologies;
+
+#[cfg(feature = "service")]
+pub use cli::main;
+pub use error::{Error, ErrorKind};

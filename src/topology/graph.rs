@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::operators::OperatorChain;
+use crate::operators::{ErrorPolicy, OperatorChain};
 
 /// A complete topology. Built once, shared by all stream threads.
 #[derive(Debug, Clone)]
@@ -110,16 +110,6 @@ pub struct SinkNode {
     pub topic: TopicRef,
     /// `skip` or `fail` for records that the topic would refuse.
     pub on_error: ErrorPolicy,
-}
-
-/// What happens to an element that cannot be processed (ERR-1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ErrorPolicy {
-    /// Stop at the record; its offset is not passed.
-    #[default]
-    Fail,
-    /// Count it, log it, go on.
-    Skip,
 }
 
 /// A state store of an operator. Its id within the subtopology is allocated once and never

@@ -1,7 +1,22 @@
 //! The graph that a topology is, before it runs.
 
+mod describe;
+mod error;
+mod existing_topic;
 mod graph;
+mod internal_topics;
+mod validate;
 
+pub use describe::{DescribedSource, DescribedStep, DescribedSubtopology, Description, describe};
+pub use error::{TopologyError, check_name, check_topic};
+pub use existing_topic::{ExistingTopic, Problem, check};
 pub use graph::{
-    ErrorPolicy, SinkNode, SourceNode, StartFrom, Step, StoreSpec, Subtopology, TopicRef, Topology,
+    SinkNode, SourceNode, StartFrom, Step, StoreSpec, Subtopology, TopicRef, Topology,
 };
+pub use internal_topics::{
+    InputTopic, InternalTopic, InternalTopicKind, SubtopologyPlan, TopicPlan, TopicPlanError,
+    changelog_name, external_topics, plan_topics,
+};
+pub use validate::validate;
+
+pub use crate::operators::ErrorPolicy;

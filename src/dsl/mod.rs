@@ -1,0 +1,27 @@
+//! What users write: typed streams and tables that build a [`crate::topology::Topology`].
+//!
+//! Close to Kafka Streams' vocabulary. Every step that keeps state or repartitions takes a name:
+//! state and internal topics belong to names, so a topology can be edited without losing them.
+
+mod builder;
+mod cut;
+mod declaration;
+mod keyed_stream;
+mod partitioned_by;
+mod repartition;
+mod source;
+mod stream;
+mod table;
+
+pub use builder::TopologyBuilder;
+pub use keyed_stream::KeyedStream;
+pub use repartition::Repartition;
+pub use source::Source;
+pub use stream::Stream;
+pub use table::Table;
+
+pub use crate::{
+    operators::{Data, Emit, ErrorPolicy, Key, TimerFunction, Timers},
+    time::TimerDomain,
+    topology::{StartFrom, Topology, TopologyError},
+};
