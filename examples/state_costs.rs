@@ -1,5 +1,7 @@
 //! What state costs per key: hot updates, loads, seals, commits, spills. Run it in release.
 
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // it measures and prints
+
 use std::{
     error::Error,
     hint::black_box,

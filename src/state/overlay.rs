@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// allocator. An estimate, for budgets.
 const ENTRY_OVERHEAD: usize = 64;
 
+/// A key's new value; `None` where it is deleted.
+pub(crate) type Changed<'a> = Option<&'a [u8]>;
+
 /// Sorted changes; `None` deletes a key.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -17,7 +20,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// The change of a key: `None` where it is untouched here, `Some(None)` where it is deleted.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Changed<'_>> {
         self.changes.get(key).map(Option::as_deref)
     }
 
