@@ -25,3 +25,12 @@ pub use crate::{
     time::TimerDomain,
     topology::{StartFrom, Topology, TopologyError},
 };
+
+#[cfg(test)]
+mod build_tests;
+#[cfg(test)]
+mod operator_tests;
+#[cfg(test)]
+mod state_tests;
+#[cfg(test)]
+pub(crate) mod test_driver;

@@ -45,10 +45,6 @@ impl<K, V> Clone for Stream<K, V> {
     }
 }
 
-fn never_fails<T>(value: T) -> Result<T, Infallible> {
-    Ok(value)
-}
-
 impl<K: Data, V: Data> Stream<K, V> {
     pub(super) fn new(
         shared: &Shared,
@@ -113,7 +109,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(K, V) -> (K2, V2) + Send + Sync + 'static,
     ) -> Stream<K2, V2> {
-        self.try_map(move |key, value| never_fails(function(key, value)))
+        self.try_map(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::map`] with a function that can refuse.
@@ -132,7 +128,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, V) -> V2 + Send + Sync + 'static,
     ) -> Stream<K, V2> {
-        self.try_map_values(move |key, value| never_fails(function(key, value)))
+        self.try_map_values(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::map_values`] with a function that can refuse.
@@ -147,11 +143,13 @@ impl<K: Data, V: Data> Stream<K, V> {
     }
 
     /// Keeps what the predicate accepts.
+    #[must_use]
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
-        self.try_filter(move |key, value| never_fails(predicate(key, value)))
+        self.try_filter(move |key, value| Ok::<_, Infallible>(predicate(key, value)))
     }
 
     /// [`Stream::filter`] with a predicate that can refuse.
+    #[must_use]
     pub fn try_filter<E: Display + 'static>(
         &self,
         predicate: impl Fn(&K, &V) -> Result<bool, E> + Send + Sync + 'static,
@@ -167,7 +165,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(K, V) -> I + Send + Sync + 'static,
     ) -> Stream<K2, V2> {
-        self.try_flat_map(move |key, value| never_fails(function(key, value)))
+        self.try_flat_map(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::flat_map`] with a function that can refuse.
@@ -192,7 +190,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, V) -> I + Send + Sync + 'static,
     ) -> Stream<K, V2> {
-        self.try_flat_map_values(move |key, value| never_fails(function(key, value)))
+        self.try_flat_map_values(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::flat_map_values`] with a function that can refuse.
@@ -213,6 +211,7 @@ impl<K: Data, V: Data> Stream<K, V> {
 
     /// Looks at every record. What the function does is no part of the epoch: it is done again
     /// when an epoch is.
+    #[must_use]
     pub fn peek(&self, function: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
         let function = Arc::new(function);
         self.with_same_key(
@@ -226,7 +225,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
     ) -> Stream<K2, V> {
-        self.try_key_by(move |key, value| never_fails(function(key, value)))
+        self.try_key_by(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::key_by`] with a function that can refuse.
@@ -245,7 +244,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
     ) -> (Self, Self) {
-        self.try_branch(move |key, value| never_fails(predicate(key, value)))
+        self.try_branch(move |key, value| Ok::<_, Infallible>(predicate(key, value)))
     }
 
     /// [`Stream::branch`] with a predicate that can refuse.
@@ -276,6 +275,7 @@ impl<K: Data, V: Data> Stream<K, V> {
     }
 
     /// The records of both streams. The order within each is kept, between them there is none.
+    #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let uid = self.shared.borrow().ordinal("merge");
         if !Rc::ptr_eq(&self.shared, &other.shared) {
@@ -338,6 +338,7 @@ impl<K: Data, V: Data> Stream<K, V> {
 
     /// Sends every record through a repartition topic, so that the records of one key meet in one
     /// partition. Cuts the topology: what follows runs in tasks of its own.
+    #[must_use]
     pub fn repartition(&self, repartition: Repartition<K, V>) -> Self {
         let Repartition { name, key, value, partitions } = repartition;
         let uid = self.shared.borrow_mut().name(&name, "repartition");
@@ -362,6 +363,7 @@ impl<K: Data, V: Data> Stream<K, V> {
 
     /// Writes every record to a topic of the user's and reads it back, from its first record on.
     /// Cuts the topology. Other writers may write to the topic too.
+    #[must_use]
     pub fn through(
         &self,
         topic: &str,
