@@ -4,6 +4,7 @@
 //! committed, carried, watched.
 
 // What everything shares.
+pub mod error;
 pub mod record;
 
 // Declared.
@@ -21,5 +22,21 @@ pub mod state;
 // Executed and committed.
 pub mod runtime;
 
+// Watched, set up, commanded.
+#[cfg(feature = "service")]
+pub mod cli;
+#[cfg(feature = "service")]
+pub mod ops;
+#[cfg(feature = "service")]
+pub mod settings;
+
 // Shipped.
 pub mod topologies;
+
+// Simulated.
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[cfg(feature = "service")]
+pub use cli::main;
+pub use error::{Error, ErrorKind};

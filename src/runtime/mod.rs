@@ -10,6 +10,7 @@ pub mod plan;
 pub mod restore;
 mod settings;
 mod status;
+mod stop;
 pub mod stream_thread;
 pub mod supervisor;
 pub mod takeover;
@@ -24,4 +25,5 @@ pub use log::{
 };
 pub use settings::{EpochSettings, Guarantee, StateSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
+pub use stop::StopSignal;
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};

@@ -1,0 +1,102 @@
+//! `/status`: what the status boards show, as JSON for people and for tests.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::runtime::{Counters, StatusBoard, TaskStatus, ThreadStatus};
+
+/// The status board of one application in this process.
+#[derive(Debug, Clone)]
+pub struct Board {
+    /// The application id.
+    pub application: String,
+    /// The topology's name.
+    pub topology: String,
+    /// How many stream threads it is to have.
+    pub threads: usize,
+    /// Where they publish.
+    pub status: StatusBoard,
+}
+
+/// The report: `{version, applications: [{application, topology, threads: [...]}]}`.
+pub fn report(boards: &[Board]) -> Value {
+    let application = |board: &Board| {
+        let threads: Vec<Value> =
+            board.status.view().iter().map(|(number, status)| thread(*number, status)).collect();
+        json!({
+            "application": board.application,
+            "topology": board.topology,
+            "threads": threads,
+        })
+    };
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "applications": boards.iter().map(application).collect::<Vec<_>>(),
+    })
+}
+
+fn thread(number: usize, status: &ThreadStatus) -> Value {
+    let positions: BTreeMap<String, i64> =
+        status.positions.iter().map(|(partition, next)| (partition.to_string(), *next)).collect();
+    json!({
+        "thread": number,
+        "joined": status.joined,
+        "epoch": status.epoch,
+        "epoch_phase": status.epoch_phase,
+        "ended": status.ended,
+        "tasks": status.tasks.iter().map(task).collect::<Vec<_>>(),
+        "counters": counters(&status.counters),
+        "positions": positions,
+    })
+}
+
+fn task(task: &TaskStatus) -> Value {
+    json!({
+        "task": task.name,
+        "phase": task.phase.name(),
+        "lag": task.lag,
+        "restore_remaining": task.restore_remaining,
+        "state_bytes": task.state_bytes,
+        "resident_bytes": task.resident_bytes,
+        "blocked": task.blocked,
+    })
+}
+
+fn counters(counters: &Counters) -> Value {
+    // Taken apart in full, so that a new counter cannot be forgotten here.
+    let Counters {
+        records_in,
+        records_out,
+        changelog_records,
+        skipped,
+        epochs_committed,
+        epochs_aborted,
+        epochs_resolved,
+        fenced,
+        takeovers,
+        rebalances,
+        partitions_lost,
+        restored_records,
+        spills,
+        timers_fired,
+    } = counters;
+    let skipped: Map<String, Value> =
+        skipped.iter().map(|(operator, n)| (operator.clone(), Value::from(*n))).collect();
+    json!({
+        "records_in": records_in,
+        "records_out": records_out,
+        "changelog_records": changelog_records,
+        "skipped": skipped,
+        "epochs_committed": epochs_committed,
+        "epochs_aborted": epochs_aborted,
+        "epochs_resolved": epochs_resolved,
+        "fenced": fenced,
+        "takeovers": takeovers,
+        "rebalances": rebalances,
+        "partitions_lost": partitions_lost,
+        "restored_records": restored_records,
+        "spills": spills,
+        "timers_fired": timers_fired,
+    })
+}

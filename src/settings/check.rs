@@ -1,0 +1,141 @@
+//! Limits of single settings, and what must hold between them.
+
+use std::time::Duration;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use crate::settings::{Place, Problem, Settings};
+
+const NAME_CHARS_MAX: usize = 100;
+const THREADS_MAX: usize = 256;
+const INTERVAL_MAX: Duration = Duration::from_secs(300);
+
+/// Adds to `problems` what makes no sense. `place` tells where a key was given.
+pub(super) fn check(
+    settings: &Settings,
+    place: &dyn Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) {
+    let mut refuse = |key: &str, reason: String| {
+        problems.push(Problem::Refused { key: key.to_owned(), place: place(key), reason });
+    };
+    names(settings, &mut refuse);
+    kafka(settings, &mut refuse);
+    epoch(settings, &mut refuse);
+    state_and_shutdown(settings, &mut refuse);
+    if let Err(problem) = settings.kafka.reveal_properties() {
+        problems.push(problem);
+    }
+}
+
+/// Why `name` cannot be an application's or an instance's name, if it cannot. A dot would make
+/// transactional ids ambiguous: `<app>.<instance>.<thread>.<lane>`.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() {
+        Some("it is empty".to_owned())
+    } else if let Some(c) = name.chars().find(|&c| !allowed(c)) {
+        Some(format!("{name:?} holds {c:?}; letters, digits, '-' and '_' are allowed"))
+    } else if name.len() > NAME_CHARS_MAX {
+        Some(format!("it has {} characters, at most {NAME_CHARS_MAX} are allowed", name.len()))
+    } else {
+        None
+    }
+}
+
+fn names(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    let names =
+        [("application-id", &settings.application_id), ("instance-id", &settings.instance_id)];
+    for (key, name) in names {
+        if let Some(reason) = name.as_deref().and_then(name_problem) {
+            refuse(key, reason);
+        }
+    }
+    if !(1..=THREADS_MAX).contains(&settings.threads) {
+        refuse("threads", format!("{} is not between 1 and {THREADS_MAX}", settings.threads));
+    }
+}
+
+fn kafka(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    let kafka = &settings.kafka;
+    let servers: Vec<&str> = kafka.bootstrap_servers.split(',').map(str::trim).collect();
+    if let Some(bad) = servers.iter().find(|server| !is_address(server)) {
+        let reason = format!("{bad:?} is no address; expected \"host:port\", separated by commas");
+        refuse("kafka.bootstrap-servers", reason);
+    }
+    if kafka.heartbeat_interval.saturating_mul(2) > kafka.session_timeout {
+        let reason = format!(
+            "{:?} is too rare for kafka.session-timeout {:?}: one lost heartbeat would end the \
+             session; at most half of it",
+            kafka.heartbeat_interval, kafka.session_timeout
+        );
+        refuse("kafka.heartbeat-interval", reason);
+    }
+    if kafka.socket_timeout < Duration::from_millis(100) {
+        refuse("kafka.socket-timeout", format!("{:?} is below 100ms", kafka.socket_timeout));
+    }
+    if kafka.replication_factor.is_some_and(|factor| !(1..=i32::from(i16::MAX)).contains(&factor)) {
+        refuse("kafka.replication-factor", "it must be at least 1".to_owned());
+    }
+}
+
+/// `host:port`, `[v6]:port`; a protocol prefix is librdkafka's `PLAINTEXT://host:port`.
+fn is_address(server: &str) -> bool {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(' ') && port.parse::<u16>().is_ok_and(|p| p > 0)
+    })
+}
+
+fn epoch(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    let epoch = &settings.epoch;
+    if epoch.interval < Duration::from_millis(1) || epoch.interval > INTERVAL_MAX {
+        refuse("epoch.interval", format!("{:?} is not between 1ms and 5m", epoch.interval));
+    }
+    if epoch.timeout < epoch.interval {
+        let reason =
+            format!("{:?} is shorter than epoch.interval {:?}", epoch.timeout, epoch.interval);
+        refuse("epoch.timeout", reason);
+    }
+    let transaction = settings.kafka.transaction_timeout(epoch.interval);
+    let open = epoch.interval.max(epoch.min_pause);
+    if transaction < open.saturating_mul(2) {
+        let reason = format!(
+            "{transaction:?} is less than twice the {open:?} that an epoch lasts \
+             (epoch.interval, epoch.min-pause): the broker would abort healthy epochs"
+        );
+        refuse("kafka.transaction-timeout", reason);
+    }
+    if epoch.max_records == 0 {
+        refuse("epoch.max-records", "it must be at least 1".to_owned());
+    }
+    if epoch.max_bytes.as_u64() == 0 {
+        refuse("epoch.max-bytes", "it must be more than nothing".to_owned());
+    }
+}
+
+fn state_and_shutdown(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    if settings.state.dir.as_os_str().is_empty() {
+        refuse("state.dir", "it is empty".to_owned());
+    }
+    if settings.state.spill_interval.is_zero() {
+        refuse("state.spill-interval", "it must be more than nothing".to_owned());
+    }
+    if settings.shutdown.timeout.is_zero() {
+        refuse("shutdown.timeout", "it must be more than nothing".to_owned());
+    }
+    let level = &settings.log.level;
+    if let Some(bad) = level.split(',').find(|part| !is_directive(part.trim())) {
+        let reason = format!(
+            "{bad:?} is no level; expected error, warn, info, debug, trace or off, also by module \
+             as in \"info,tidemill::kafka=debug\""
+        );
+        refuse("log.level", reason);
+    }
+}
+
+/// A level, or `module=level`. The subscriber would take a misspelt level for a module's name.
+fn is_directive(part: &str) -> bool {
+    let level = part.split_once('=').map_or(part, |(_, level)| level);
+    level.parse::<LevelFilter>().is_ok() && part.parse::<Targets>().is_ok()
+}

@@ -1,0 +1,23 @@
+//! What a person can set: one tree of plain data, from file, environment and flags.
+//!
+//! Composes the modules' own settings; start at [`Settings`] and `default.toml`, the one
+//! documented place of defaults. Must never read the environment (its caller hands it over) nor
+//! show a secret.
+
+mod check;
+mod composed;
+mod kafka;
+mod keys;
+mod load;
+mod problem;
+#[cfg(test)]
+mod reference;
+mod secret;
+
+pub use composed::{
+    HttpSettings, LogFormat, LogSettings, Settings, ShutdownSettings, StateBackend, StateSettings,
+};
+pub use kafka::KafkaSettings;
+pub use load::{Sources, load};
+pub use problem::{Place, Problem, SettingsError};
+pub use secret::PropertyValue;
