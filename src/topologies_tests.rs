@@ -1,3 +1,5 @@
+//! The shipped topologies: what they compute, their bytes, how they are described.
+
 use sha2::{Digest, Sha256};
 
 use crate::{dsl::test_driver::ChainDriver, topology::describe};
@@ -53,7 +55,9 @@ fn ledger_books_both_sides_of_each_transfer_into_a_hash_chain() {
     let hash = |previous: &[u8], posting: &str| -> [u8; 32] {
         Sha256::digest([previous, posting.as_bytes()].concat()).into()
     };
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let hex = |bytes: &[u8]| -> String {
+        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    };
     let ann = hash(&[0; 32], r#"{"transfer":17,"side":"debit","amount":250}"#);
     let bob1 = hash(&[0; 32], r#"{"transfer":17,"side":"credit","amount":250}"#);
     let bob2 = hash(&bob1, r#"{"transfer":18,"side":"debit","amount":5}"#);

@@ -6,6 +6,7 @@
 mod builder;
 mod cut;
 mod declaration;
+mod exchange;
 mod keyed_stream;
 mod partitioned_by;
 mod repartition;

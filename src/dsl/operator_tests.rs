@@ -199,10 +199,12 @@ fn under_skip_the_element_is_noted_with_its_provenance_and_the_next_one_goes_on(
     assert_eq!(driver.take().len(), 1);
 }
 
+/// Declares what is below a stream.
+type Build = Box<dyn Fn(Stream<String, String>)>;
+
 #[test]
 fn every_function_that_can_refuse_is_judged_by_the_policy() {
     let no = || Err::<bool, _>("no");
-    type Build = Box<dyn Fn(Stream<String, String>)>;
     let builds: Vec<(&str, Build)> = vec![
         (
             "map#1",

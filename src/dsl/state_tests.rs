@@ -3,10 +3,12 @@
 use crate::{
     dsl::{
         Emit, ErrorPolicy, KeyedStream, Source, Table, TimerDomain, TimerFunction, Timers,
-        Topology, TopologyBuilder, test_driver::ChainDriver,
+        Topology, TopologyBuilder,
+        test_driver::{ChainDriver, Sent},
     },
     formats::{I64, Nullable, U64, Utf8},
     record::Timestamp,
+    topology::StoreSpec,
 };
 
 fn keyed(build: impl FnOnce(KeyedStream<String, String>)) -> Topology {
@@ -158,7 +160,7 @@ fn a_table_keeps_the_latest_value_and_null_deletes() {
     driver.record(0, Some(b"a"), None, 2, &[]).unwrap();
     let sent = driver.take();
     let of = |sink| -> Vec<String> {
-        sent.iter().filter(|sent| sent.sink == sink).map(|sent| sent.text()).collect()
+        sent.iter().filter(|sent| sent.sink == sink).map(Sent::text).collect()
     };
     assert_eq!(of(0), ["a=1@0", "a=2@1", "a=~@2"]);
     assert_eq!(of(1), ["a=1@0", "a=2@1"]);
@@ -325,7 +327,7 @@ fn stores_are_declared_as_they_are_opened() {
         emit(&s.count("counts"));
     });
     let mut declared: Vec<_> =
-        topology.subtopologies[0].stores.iter().map(|store| store.qualified()).collect();
+        topology.subtopologies[0].stores.iter().map(StoreSpec::qualified).collect();
     declared.sort();
     assert_eq!(declared, ["batches/event-timers", "batches/value", "counts/value"]);
     let driver = ChainDriver::only(&topology);

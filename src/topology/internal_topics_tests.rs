@@ -1,3 +1,5 @@
+//! Plans of topics, and checks of topics that exist, by table.
+
 use std::collections::BTreeMap;
 
 use crate::{
