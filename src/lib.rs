@@ -20,6 +20,7 @@ pub mod time;
 pub mod state;
 
 // Executed and committed.
+#[allow(clippy::indexing_slicing)] // by lanes and by the plan's own numbers, never by input
 pub mod runtime;
 
 // Watched, set up, commanded.
