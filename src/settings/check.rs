@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::settings::{Place, Problem, Settings};
+use crate::{
+    settings::{Place, Problem, Settings},
+    topology::check_name,
+};
 
 const NAME_CHARS_MAX: usize = 100;
 const THREADS_MAX: usize = 256;
@@ -28,9 +31,9 @@ pub(super) fn check(
     }
 }
 
-/// Why `name` cannot be an application's or an instance's name, if it cannot. A dot would make
-/// transactional ids ambiguous: `<app>.<instance>.<thread>.<lane>`.
-pub(crate) fn name_problem(name: &str) -> Option<String> {
+/// Why `name` cannot be an instance's name, if it cannot. A dot would make transactional ids
+/// ambiguous: `<app>.<instance>.<thread>.<lane>`.
+fn instance_problem(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() {
         Some("it is empty".to_owned())
@@ -44,12 +47,14 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
 }
 
 fn names(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
-    let names =
-        [("application-id", &settings.application_id), ("instance-id", &settings.instance_id)];
-    for (key, name) in names {
-        if let Some(reason) = name.as_deref().and_then(name_problem) {
-            refuse(key, reason);
-        }
+    // The application's name becomes part of topic names: the topology's rule.
+    if let Some(Err(error)) =
+        settings.application_id.as_deref().map(|name| check_name(name, "the application"))
+    {
+        refuse("application-id", error.to_string());
+    }
+    if let Some(reason) = settings.instance_id.as_deref().and_then(instance_problem) {
+        refuse("instance-id", reason);
     }
     if !(1..=THREADS_MAX).contains(&settings.threads) {
         refuse("threads", format!("{} is not between 1 and {THREADS_MAX}", settings.threads));

@@ -1,0 +1,25 @@
+//! The command line: one file per command, and the flow that they share.
+//!
+//! The only place that reads the environment and sees the settings whole. Start at [`main`]; what
+//! executes is behind [`Engine`].
+
+mod arguments;
+mod blame;
+mod catalog;
+mod cluster;
+mod describe;
+mod dev;
+mod engine;
+mod entry;
+mod exit;
+mod logging;
+mod reset;
+mod run;
+mod topics_create;
+mod validate;
+
+pub use catalog::Catalog;
+pub use dev::{DevJob, DevRecord};
+pub use engine::{Engine, Job};
+pub use entry::{execute, main, shipped};
+pub use exit::Exit;
