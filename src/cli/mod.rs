@@ -12,6 +12,8 @@ mod dev;
 mod engine;
 mod entry;
 mod exit;
+#[cfg(test)]
+mod fake_cluster;
 mod logging;
 mod reset;
 mod run;

@@ -175,3 +175,7 @@ fn supervise(
     }
     outcome
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
