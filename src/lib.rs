@@ -33,6 +33,10 @@ pub mod settings;
 // Shipped.
 pub mod topologies;
 
+// Simulated.
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[cfg(feature = "service")]
 pub use cli::main;
 pub use error::{Error, ErrorKind};

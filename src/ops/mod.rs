@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 pub(crate) mod documents;
+#[cfg(feature = "mutants")]
+mod failpoints;
 mod health;
 mod http;
 pub mod metrics;

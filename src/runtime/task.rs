@@ -9,6 +9,7 @@ use crate::{
     operators::{Emitted, OperatorChain, OperatorError, Provenance, Skipped, TaskContext},
     record::{Offset, RecordRef, Timestamp, TopicPartition},
     runtime::{
+        mutants::Mutant,
         output::{EpochBuffer, Origin, TaskOutput, Verdicts},
         plan::{InstancePlan, SubtopologyPlan, TaskId},
     },
@@ -169,16 +170,29 @@ impl Task {
         self.chain.committed();
     }
 
-    /// ABORT: drops everything that is not committed and rewinds the positions.
-    pub fn abort(&mut self) -> Result<(), StateError> {
+    /// ABORT: drops everything that is not committed and rewinds the positions. Resident entries
+    /// are kept only by the mutant that does so.
+    pub fn abort(&mut self, mutant: Mutant) -> Result<(), OperatorError> {
         self.sealed.clear();
         self.touched = false;
-        self.chain.aborted();
+        if !mutant.abort_keeps_resident() {
+            self.chain.aborted();
+        }
         self.state.abort()?;
         for input in &mut self.inputs {
             input.next = input.committed;
         }
-        Ok(())
+        // Store ids that were allocated since the last commit are gone from the catalogue: the
+        // same ones are allocated again, so that the next epoch carries its record.
+        let (mut buffer, mut skipped) = (EpochBuffer::default(), vec![]);
+        let verdicts = Verdicts::new();
+        let mut work = Work {
+            buffer: &mut buffer,
+            skipped: &mut skipped,
+            verdicts: &verdicts,
+            now: Timestamp(0),
+        };
+        self.with_chain(None, None, &mut work, |chain, ctx| chain.open(ctx))
     }
 
     /// Writes the committed layer down. Stateless tasks have nothing to write.

@@ -201,9 +201,11 @@ impl TaskState {
             return;
         }
         if self.catalogue.note_timers(store, domain) {
-            // A catalogue of ids and names always encodes; were it not so, the record would be
-            // written with the next one.
-            let _ = self.put_catalogue();
+            // A catalogue of ids and names always encodes. Were it not so, the timers of this store
+            // would be lost at the next restart: said, and tried again with the next new store.
+            if let Err(error) = self.put_catalogue() {
+                tracing::error!(store, %error, "the store catalogue was not written");
+            }
         }
         debug_assert_eq!(self.catalogue.timer_domain(store), Some(domain), "one store, one domain");
         let stored = self.timer_key(store, key, time);

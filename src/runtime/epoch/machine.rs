@@ -278,7 +278,8 @@ impl EpochMachine {
 
     /// Whether nothing is in flight and nothing is failing: tasks may be closed.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.normal() && self.apply.is_empty()
+        matches!(self.mode, Mode::GivenUp)
+            || (self.in_flight.is_empty() && self.normal() && self.apply.is_empty())
     }
 
     /// Whether the epoch's records may go to the producer (EOS-6), and to which.

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The topic of the group's offsets, whose pending commits block stable fetches.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// What is known of a blocked task.
 #[derive(Debug, Clone)]

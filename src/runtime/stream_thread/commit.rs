@@ -207,7 +207,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let mut failed = None;
         for (id, state) in &mut self.slots {
             let Slot::Open { task, starting, .. } = &mut state.slot else { continue };
-            if let Err(error) = task.abort() {
+            if let Err(error) = task.abort(self.settings.mutant) {
                 failed = Some((*id, error));
             }
             if !*starting && !self.releasing.contains(&lead_of(&self.plan, *id)) {

@@ -221,10 +221,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let Some(mut epoch) = self.epochs.pop_back() else { return };
         let running = now.mono.saturating_sub(epoch.since).as_secs_f64();
         epoch.sample.run = running;
+        let changelog_before = self.counters.changelog_records;
         let result = self.seal_tasks(&mut epoch, now);
         epoch.sealed = true;
         epoch.since = now.mono;
-        self.counters.records_out += epoch.buffer.records();
+        let changelog = self.counters.changelog_records - changelog_before;
+        self.counters.records_out += epoch.buffer.records().saturating_sub(changelog);
         self.epochs.push_back(epoch);
         match result {
             Ok(()) => {

@@ -6,6 +6,8 @@
 mod position_frame;
 mod rocksdb_store;
 mod rocksdb_stores;
+#[cfg(test)]
+mod rocksdb_tests;
 mod settings;
 
 pub use rocksdb_stores::RocksDbByteStores;

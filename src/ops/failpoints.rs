@@ -1,0 +1,71 @@
+//! Failpoints for the torture suite: a process that kills or stops itself at a point of an epoch.
+//!
+//! Only in builds with the feature `mutants`. `TIDEMILL_FAILPOINTS=<dir>`: when a file
+//! `<dir>/<point>` exists as the engine reaches the point, its content (`kill` or `stop`) is done
+//! to the process, after the file was renamed to `<point>.hit`. `<dir>/phase` always holds the
+//! last point reached, so that it can be read after a SIGKILL from outside.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    process::Command,
+};
+
+use crate::runtime::hooks::{Hooks, Point};
+
+/// Width of the name in the phase file, padded with blanks.
+const WIDTH: usize = 20;
+
+/// Watches a directory.
+#[derive(Debug)]
+pub struct FileFailpoints {
+    directory: PathBuf,
+    phase: File,
+    last: Option<Point>,
+}
+
+impl FileFailpoints {
+    /// Watches `directory`, which must exist.
+    pub fn open(directory: PathBuf) -> std::io::Result<Self> {
+        let phase = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(directory.join("phase"))?;
+        Ok(Self { directory, phase, last: None })
+    }
+
+    fn act(&self, point: Point) -> std::io::Result<()> {
+        let file = self.directory.join(point.name());
+        let action = match fs::read_to_string(&file) {
+            Ok(action) => action,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        fs::rename(&file, self.directory.join(format!("{}.hit", point.name())))?;
+        let signal = match action.trim() {
+            "kill" => "-KILL",
+            "stop" => "-STOP",
+            other => return Err(std::io::Error::other(format!("no action {other:?}"))),
+        };
+        tracing::warn!(point = point.name(), signal, "failpoint");
+        let process = std::process::id().to_string();
+        Command::new("kill").args([signal, &process]).status().map(|_| ())
+    }
+}
+
+impl Hooks for FileFailpoints {
+    fn reach(&mut self, point: Point) {
+        if self.last != Some(point) {
+            self.last = Some(point);
+            let name = format!("{:<WIDTH$}", point.name());
+            if let Err(error) = self.phase.write_at(name.as_bytes(), 0) {
+                tracing::error!(%error, "phase file");
+            }
+        }
+        if let Err(error) = self.act(point) {
+            tracing::error!(%error, point = point.name(), "failpoint");
+        }
+    }
+}
