@@ -26,8 +26,25 @@ pub(super) fn check(
     kafka(settings, &mut refuse);
     epoch(settings, &mut refuse);
     state_and_shutdown(settings, &mut refuse);
+    #[cfg(feature = "kafka")]
+    client(settings, &mut refuse);
     if let Err(problem) = settings.kafka.reveal_properties() {
         problems.push(problem);
+    }
+}
+
+/// What the client refuses by itself: the properties that exactly-once rests on, by name.
+#[cfg(feature = "kafka")]
+fn client(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    use crate::kafka::SettingsError;
+    // A secret that cannot be read is reported where all of them are.
+    let Ok(client) = settings.kafka.client() else { return };
+    match client.check() {
+        Err(SettingsError::Reserved { name, reason }) => {
+            refuse(&format!("kafka.properties.{name}"), reason.to_owned());
+        }
+        // Told above already, with both values.
+        Err(SettingsError::Invalid { .. }) | Ok(()) => {}
     }
 }
 
@@ -68,13 +85,19 @@ fn kafka(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
         let reason = format!("{bad:?} is no address; expected \"host:port\", separated by commas");
         refuse("kafka.bootstrap-servers", reason);
     }
-    if kafka.heartbeat_interval.saturating_mul(2) > kafka.session_timeout {
+    if kafka.heartbeat_interval.saturating_mul(3) > kafka.session_timeout {
         let reason = format!(
-            "{:?} is too rare for kafka.session-timeout {:?}: one lost heartbeat would end the \
-             session; at most half of it",
+            "{:?} is too rare for kafka.session-timeout {:?}: at most a third of it",
             kafka.heartbeat_interval, kafka.session_timeout
         );
         refuse("kafka.heartbeat-interval", reason);
+    }
+    if kafka.max_poll_interval < kafka.session_timeout {
+        let reason = format!(
+            "{:?} is shorter than kafka.session-timeout {:?}",
+            kafka.max_poll_interval, kafka.session_timeout
+        );
+        refuse("kafka.max-poll-interval", reason);
     }
     if kafka.socket_timeout < Duration::from_millis(100) {
         refuse("kafka.socket-timeout", format!("{:?} is below 100ms", kafka.socket_timeout));
