@@ -152,7 +152,7 @@ pub(super) fn create(
             let unseen = names.iter().find(|name| !seen.contains_key(*name));
             let message = format!(
                 "topic {} was created, and the brokers do not show it within {VISIBLE_WITHIN:?}",
-                unseen.map(|name| name.to_string()).unwrap_or_default()
+                unseen.map(ToString::to_string).unwrap_or_default()
             );
             return Err(Error::new(ErrorKind::Kafka, message));
         }

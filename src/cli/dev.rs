@@ -144,7 +144,7 @@ fn from_hex(hex: &str) -> Result<Vec<u8>, String> {
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()
         .ok_or("hex digits expected")?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("an even number of hex digits expected".to_owned());
     }
     Ok(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d)).collect())
@@ -175,11 +175,16 @@ fn shown(bytes: Option<&[u8]>) -> (Option<Value>, Option<String>) {
         Ok(text) if !text.chars().any(control) => {
             // A list or an object is shown as such if that keeps every byte.
             let json = serde_json::from_str::<Value>(text).ok();
-            let same = json.filter(|v| (v.is_object() || v.is_array()) && v.to_string() == text);
+            let same = json.filter(|v| (v.is_object() || v.is_array()) && *v.to_string() == *text);
             (Some(same.unwrap_or_else(|| Value::String(text.to_owned()))), None)
         }
-        _ => (None, Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
+        _ => (None, Some(hex(bytes))),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -88,7 +88,9 @@ impl TopicAdmin for FakeCluster {
 
     fn create(&mut self, topics: &[TopicSpec]) -> Result<(), TopicsError> {
         self.answer()?;
-        topics.iter().for_each(|topic| self.add(topic));
+        for topic in topics {
+            self.add(topic);
+        }
         Ok(())
     }
 
@@ -113,7 +115,9 @@ impl ApplicationAdmin for FakeCluster {
     fn delete_topics(&mut self, topics: &[TopicName]) -> Result<(), TopicsError> {
         self.answer()?;
         let mut content = self.content();
-        topics.iter().for_each(|topic| drop(content.topics.remove(topic)));
+        for topic in topics {
+            content.topics.remove(topic);
+        }
         Ok(())
     }
 }

@@ -156,7 +156,7 @@ fn the_first_failure_drains_the_others_and_is_the_result() {
         wait_for_stop(&job);
         Ok(())
     };
-    assert_eq!(failed(supervised(script, Duration::from_secs(60))), (6, "poison".to_owned()));
+    assert_eq!(failed(supervised(script, Duration::from_mins(1))), (6, "poison".to_owned()));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn all_drained_is_success() {
         }
         Ok(())
     };
-    supervised(script, Duration::from_secs(60)).unwrap();
+    supervised(script, Duration::from_mins(1)).unwrap();
 }
 
 #[test]
@@ -191,5 +191,5 @@ fn a_panic_is_a_failure_and_not_a_drain() {
         drop(job);
         panic!("bug in {name}")
     };
-    assert_eq!(failed(supervised(script, Duration::from_secs(60))).0, 1);
+    assert_eq!(failed(supervised(script, Duration::from_mins(1))).0, 1);
 }

@@ -11,7 +11,7 @@ use crate::{
 
 const NAME_CHARS_MAX: usize = 100;
 const THREADS_MAX: usize = 256;
-const INTERVAL_MAX: Duration = Duration::from_secs(300);
+const INTERVAL_MAX: Duration = Duration::from_mins(5);
 
 /// Adds to `problems` what makes no sense. `place` tells where a key was given.
 pub(super) fn check(

@@ -45,7 +45,7 @@ impl Default for KafkaSettings {
             bootstrap_servers: "localhost:9092".to_owned(),
             session_timeout: Duration::from_secs(15),
             heartbeat_interval: Duration::from_secs(1),
-            max_poll_interval: Duration::from_secs(300),
+            max_poll_interval: Duration::from_mins(5),
             transaction_timeout: None,
             call_timeout: Duration::from_secs(30),
             socket_timeout: Duration::from_secs(10),
