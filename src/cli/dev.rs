@@ -17,6 +17,7 @@ use crate::{
     cli::{arguments::DevArguments, entry::Context, logging},
     error::{Error, ErrorKind},
     record::{PartitionId, Timestamp},
+    settings::Settings,
     topology::Topology,
 };
 
@@ -43,6 +44,8 @@ pub struct DevJob {
     pub application: String,
     /// Partitions of every topic.
     pub partitions: i32,
+    /// All settings; those of the brokers, of the state directory and of the port do not count.
+    pub settings: Settings,
     /// The input, in the order in which it is written.
     pub records: Vec<DevRecord>,
 }
@@ -59,7 +62,7 @@ pub(super) fn dev(
     let input = read_all(&arguments.input)?;
     let records = parse(input, arguments.partitions)?;
     let application = settings.application_id(&topology.name).to_owned();
-    let job = DevJob { topology, application, partitions: arguments.partitions, records };
+    let job = DevJob { topology, application, partitions: arguments.partitions, settings, records };
     let mut failed = None;
     context.engine.dev(job, &mut |record| {
         if failed.is_none() {

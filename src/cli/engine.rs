@@ -44,28 +44,28 @@ pub struct Job {
     pub stop: StopSignal,
 }
 
-impl Job {
-    /// Settings of stream thread 0. `incarnation` is a random number of the process.
-    pub fn thread_settings(&self, incarnation: u64, mutant: Mutant) -> ThreadSettings {
-        let epoch = &self.settings.epoch;
-        ThreadSettings {
-            thread: 0,
-            epoch: EpochLimits {
-                interval: epoch.interval,
-                min_pause: epoch.min_pause,
-                max_records: epoch.max_records,
-                max_bytes: epoch.max_bytes.as_u64(),
-                timeout: epoch.timeout,
-                pipelining: epoch.pipelining,
-                tolerated_failures: epoch.tolerated_failures,
-            },
-            guarantee: epoch.guarantee,
-            state: self.settings.state.runtime(),
-            incarnation,
-            mutant,
-        }
+/// Settings of stream thread 0. `incarnation` is a random number of the process.
+pub fn thread_settings(settings: &Settings, incarnation: u64, mutant: Mutant) -> ThreadSettings {
+    let epoch = &settings.epoch;
+    ThreadSettings {
+        thread: 0,
+        epoch: EpochLimits {
+            interval: epoch.interval,
+            min_pause: epoch.min_pause,
+            max_records: epoch.max_records,
+            max_bytes: epoch.max_bytes.as_u64(),
+            timeout: epoch.timeout,
+            pipelining: epoch.pipelining,
+            tolerated_failures: epoch.tolerated_failures,
+        },
+        guarantee: epoch.guarantee,
+        state: settings.state.runtime(),
+        incarnation,
+        mutant,
     }
+}
 
+impl Job {
     /// The byte stores' backend.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Job {
         connect: impl FnOnce(&Self) -> Result<C, Error>,
     ) -> Result<(), Error> {
         let connections = Arc::new(connect(&self)?);
-        let settings = self.thread_settings(incarnation, mutant);
+        let settings = thread_settings(&self.settings, incarnation, mutant);
         let Self { plan, settings: all, directory, status, stop } = self;
         let instance = Instance {
             plan: Arc::new(plan),
@@ -119,26 +119,43 @@ impl Job {
     }
 }
 
-/// The engine of a build without a Kafka client: pure commands work, others say why they do not.
+/// What this build has: Kafka's client by the feature `kafka`, the embedded log by `testing`.
 #[derive(Debug, Default)]
-pub(super) struct NoEngine;
+pub(super) struct BuiltIn;
 
-impl NoEngine {
-    fn missing(what: &str) -> Error {
-        Error::new(ErrorKind::Invalid, format!("this build has no {what}"))
-    }
+#[cfg(not(feature = "kafka"))]
+fn no_client() -> Error {
+    Error::new(ErrorKind::Invalid, "this build has no Kafka client (feature `kafka`)")
 }
 
-impl Engine for NoEngine {
+impl Engine for BuiltIn {
+    #[cfg(not(feature = "kafka"))]
     fn admin(&self, _settings: &Settings) -> Result<Box<dyn ApplicationAdmin>, Error> {
-        Err(Self::missing("Kafka client (feature `kafka`)"))
+        Err(no_client())
     }
 
+    #[cfg(feature = "kafka")]
+    fn admin(&self, settings: &Settings) -> Result<Box<dyn ApplicationAdmin>, Error> {
+        crate::cli::on_kafka::admin(settings)
+    }
+
+    #[cfg(not(feature = "kafka"))]
     fn run(&self, _job: Job) -> Result<(), Error> {
-        Err(Self::missing("Kafka client (feature `kafka`)"))
+        Err(no_client())
     }
 
+    #[cfg(feature = "kafka")]
+    fn run(&self, job: Job) -> Result<(), Error> {
+        crate::cli::on_kafka::run(job)
+    }
+
+    #[cfg(not(feature = "testing"))]
     fn dev(&self, _job: DevJob, _emit: &mut dyn FnMut(DevRecord)) -> Result<(), Error> {
-        Err(Self::missing("embedded log (feature `testing`)"))
+        Err(Error::new(ErrorKind::Invalid, "this build has no embedded log (feature `testing`)"))
+    }
+
+    #[cfg(feature = "testing")]
+    fn dev(&self, job: DevJob, emit: &mut dyn FnMut(DevRecord)) -> Result<(), Error> {
+        crate::cli::embedded::run(job, emit)
     }
 }

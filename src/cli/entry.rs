@@ -17,6 +17,7 @@ use crate::{
         arguments::{Arguments, Command, SettingsArguments, TopicsCommand},
         describe::describe,
         dev::dev,
+        engine::BuiltIn,
         reset::reset,
         run::run,
         topics_create::topics_create,
@@ -68,7 +69,7 @@ pub fn shipped() -> ExitCode {
 }
 
 fn process(catalog: &Catalog) -> ExitCode {
-    let engine = engine();
+    let engine = Arc::new(BuiltIn);
     match execute(env::args_os(), catalog, engine, env::vars().collect(), &mut io::stdout()) {
         Ok(exit) => exit.code().into(),
         Err(error) => complain(&error),
@@ -80,10 +81,6 @@ fn complain(error: &Error) -> ExitCode {
     // Where stderr is gone there is nobody to tell; the exit code still says it.
     let _untold = writeln!(io::stderr(), "error: {error}");
     exit.code().into()
-}
-
-fn engine() -> Arc<dyn Engine> {
-    Arc::new(super::engine::NoEngine)
 }
 
 /// Parses and executes a command line; results go to `out`.

@@ -9,6 +9,8 @@ mod catalog;
 mod cluster;
 mod describe;
 mod dev;
+#[cfg(feature = "testing")]
+mod embedded;
 mod engine;
 mod entry;
 mod exit;
@@ -22,6 +24,6 @@ mod validate;
 
 pub use catalog::Catalog;
 pub use dev::{DevJob, DevRecord};
-pub use engine::{Engine, Job};
+pub use engine::{Engine, Job, thread_settings};
 pub use entry::{execute, main, shipped};
 pub use exit::Exit;
