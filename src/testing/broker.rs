@@ -19,10 +19,17 @@ use crate::{
     },
 };
 
-/// A question that changes nothing (but `Fence`, which does).
+/// Stands for the partition of it that holds the group's offsets.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The offsets topic's model keeps no epochs: the coordinator's is taken.
+const UNKNOWN_EPOCH: i16 = -1;
+
+/// What is answered by one event, however it ends.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
     CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
+    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
     Bounds { id: RequestId, partitions: Vec<TopicPartition> },
     FindBlockers { id: RequestId, partition: TopicPartition },
     Describe { id: RequestId, topics: Vec<TopicName> },
@@ -398,7 +405,7 @@ impl Cluster {
         }
         self.answer_joins(answers);
         if let Some(at) = next {
-            self.schedule(at - now, Wakeup::GroupCheck { group: Rc::clone(group) });
+            self.schedule(at.saturating_sub(now), Wakeup::GroupCheck { group: Rc::clone(group) });
         }
     }
 
@@ -417,6 +424,15 @@ impl Cluster {
                     .stable(&partitions)
                     .ok_or(OffsetsUnavailable::Unstable);
                 Event::CommittedOffsets { id, result }
+            }
+            Question::CommitOffsets { id, proof, offsets } => {
+                let state = self.group_mut(group);
+                let checked = state.check_commit(&proof);
+                if checked.is_ok() {
+                    state.offsets.commit_plain(offsets);
+                }
+                let result = checked.map_err(|code| code.name().to_owned());
+                Event::OffsetsCommitted { id, result }
             }
             Question::Bounds { id, partitions } => {
                 let bounds = partitions.into_iter().map(|partition| {
@@ -455,15 +471,15 @@ impl Cluster {
         Answer::Restore(RestoreEvent::Bounds { partition, result })
     }
 
-    /// Open transactions on the partition's log, then those that hold its group offset pending.
+    /// Open transactions on the partition's log; for the offsets topic, those that hold offsets
+    /// of the group pending.
     fn find_blockers(&mut self, group: &Rc<str>, partition: TopicPartition) -> BlockerReport {
-        let mut producers =
-            self.topics.partition(&partition).map(|log| log.open_producers()).unwrap_or_default();
-        for id in self.group_mut(group).offsets.pending_producers(&partition) {
-            if !producers.iter().any(|(known, _)| *known == id) {
-                producers.push((id, -1));
-            }
-        }
+        let producers: Vec<(i64, i16)> = if &*partition.topic == OFFSETS_TOPIC {
+            let pending = self.group_mut(group).offsets.pending_producers();
+            pending.into_iter().map(|id| (id, UNKNOWN_EPOCH)).collect()
+        } else {
+            self.topics.partition(&partition).map(Partition::open_producers).unwrap_or_default()
+        };
         let blockers = producers.into_iter().map(|(producer_id, epoch)| {
             let (transactional_id, state) = self.coordinator.describe(producer_id);
             let current = transactional_id
@@ -472,7 +488,11 @@ impl Cluster {
                 .map(|transaction| transaction.producer.epoch);
             Blocker {
                 producer_id,
-                producer_epoch: if epoch < 0 { current.unwrap_or(epoch) } else { epoch },
+                producer_epoch: if epoch == UNKNOWN_EPOCH {
+                    current.unwrap_or(epoch)
+                } else {
+                    epoch
+                },
                 transactional_id,
                 state,
             }
@@ -516,6 +536,9 @@ fn failed(question: &Question) -> Event<SimBatch> {
             id: *id,
             result: Err(OffsetsUnavailable::Retriable(reason())),
         },
+        Question::CommitOffsets { id, .. } => {
+            Event::OffsetsCommitted { id: *id, result: Err(reason()) }
+        }
         Question::Bounds { id, .. } => {
             Event::Bounds { id: *id, result: Err(OffsetsUnavailable::Retriable(reason())) }
         }

@@ -17,6 +17,7 @@ use crate::{
         broker::{BrokerRequest, Question},
         client::{ClientId, LaneOp, Queued},
         cluster::{Cluster, Reply},
+        group::MemberProof,
         partition::RecordData,
         transactions::ProducerEpoch,
     },
@@ -127,6 +128,11 @@ impl Cluster {
             }
             Request::CommittedOffsets { id: question, partitions } => {
                 self.ask(id, Question::CommittedOffsets { id: question, partitions });
+            }
+            Request::CommitOffsets { id: question, offsets, group } => {
+                let Some(client) = self.clients.get(&id) else { return };
+                let proof = MemberProof::new(&group, &client.settings);
+                self.ask(id, Question::CommitOffsets { id: question, proof, offsets });
             }
             Request::Bounds { id: question, partitions } => {
                 self.ask(id, Question::Bounds { id: question, partitions });
