@@ -19,21 +19,23 @@ use crate::{
     },
 };
 
-/// The topic whose partition -1 stands for the group's offsets in a search for blockers.
+/// Stands for the partition of it that holds the group's offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// A question outside transactions; only `Fence` and `CommitOffsets` change anything.
+/// The offsets topic's model keeps no epochs: the coordinator's is taken.
+const UNKNOWN_EPOCH: i16 = -1;
+
+/// What is answered by one event, however it ends.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
     CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
+    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
     Bounds { id: RequestId, partitions: Vec<TopicPartition> },
     FindBlockers { id: RequestId, partition: TopicPartition },
     Describe { id: RequestId, topics: Vec<TopicName> },
     Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
     /// DescribeGroups.
     DescribeGroup { id: RequestId },
-    /// OffsetCommit, outside any transaction.
-    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
 }
 
 /// A request as the broker gets it.
@@ -413,7 +415,7 @@ impl Cluster {
         }
         self.answer_joins(answers);
         if let Some(at) = next {
-            self.schedule(at - now, Wakeup::GroupCheck { group: Rc::clone(group) });
+            self.schedule(at.saturating_sub(now), Wakeup::GroupCheck { group: Rc::clone(group) });
         }
     }
 
@@ -432,6 +434,15 @@ impl Cluster {
                     .stable(&partitions)
                     .ok_or(OffsetsUnavailable::Unstable);
                 Event::CommittedOffsets { id, result }
+            }
+            Question::CommitOffsets { id, proof, offsets } => {
+                let state = self.group_mut(group);
+                let checked = state.check_commit(&proof);
+                if checked.is_ok() {
+                    state.offsets.commit_plain(offsets);
+                }
+                let result = checked.map_err(|code| code.name().to_owned());
+                Event::OffsetsCommitted { id, result }
             }
             Question::Bounds { id, partitions } => {
                 let bounds = partitions.into_iter().map(|partition| {
@@ -453,12 +464,6 @@ impl Cluster {
             Question::DescribeGroup { id } => {
                 Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
             }
-            Question::CommitOffsets { id, proof, offsets } => {
-                let state = self.group_mut(group);
-                let result = state.check_commit(&proof).map(|()| state.offsets.commit_plain(offsets));
-                let result = result.map_err(|code| code.name().to_owned());
-                Event::OffsetsCommitted { id, result }
-            }
         })
     }
 
@@ -479,21 +484,15 @@ impl Cluster {
         Answer::Restore(RestoreEvent::Bounds { partition, result })
     }
 
-    /// Open transactions on the partition's log, then those that hold its group offset pending.
+    /// Open transactions on the partition's log; for the offsets topic, those that hold offsets
+    /// of the group pending.
     fn find_blockers(&mut self, group: &Rc<str>, partition: TopicPartition) -> BlockerReport {
-        let mut producers =
-            self.topics.partition(&partition).map(|log| log.open_producers()).unwrap_or_default();
-        let offsets = &self.group_mut(group).offsets;
-        let pending = if &*partition.topic == OFFSETS_TOPIC {
-            offsets.all_pending_producers()
+        let producers: Vec<(i64, i16)> = if &*partition.topic == OFFSETS_TOPIC {
+            let pending = self.group_mut(group).offsets.pending_producers();
+            pending.into_iter().map(|id| (id, UNKNOWN_EPOCH)).collect()
         } else {
-            offsets.pending_producers(&partition)
+            self.topics.partition(&partition).map(Partition::open_producers).unwrap_or_default()
         };
-        for id in pending {
-            if !producers.iter().any(|(known, _)| *known == id) {
-                producers.push((id, -1));
-            }
-        }
         let blockers = producers.into_iter().map(|(producer_id, epoch)| {
             let (transactional_id, state) = self.coordinator.describe(producer_id);
             let current = transactional_id
@@ -502,7 +501,11 @@ impl Cluster {
                 .map(|transaction| transaction.producer.epoch);
             Blocker {
                 producer_id,
-                producer_epoch: if epoch < 0 { current.unwrap_or(epoch) } else { epoch },
+                producer_epoch: if epoch == UNKNOWN_EPOCH {
+                    current.unwrap_or(epoch)
+                } else {
+                    epoch
+                },
                 transactional_id,
                 state,
             }
@@ -546,6 +549,9 @@ fn failed(question: &Question) -> Event<SimBatch> {
             id: *id,
             result: Err(OffsetsUnavailable::Retriable(reason())),
         },
+        Question::CommitOffsets { id, .. } => {
+            Event::OffsetsCommitted { id: *id, result: Err(reason()) }
+        }
         Question::Bounds { id, .. } => {
             Event::Bounds { id: *id, result: Err(OffsetsUnavailable::Retriable(reason())) }
         }
@@ -554,9 +560,6 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
         Question::DescribeGroup { id } => {
             Event::GroupDescribed { id: *id, result: Err(reason()) }
-        }
-        Question::CommitOffsets { id, .. } => {
-            Event::OffsetsCommitted { id: *id, result: Err(reason()) }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Single-threaded; nothing happens but through `run_until`, in order of time and then of
 //! scheduling. All randomness comes from the one generator here, so a seed is a run.
 
-use std::{collections::BTreeMap, fmt::Write as _, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
     record::TopicPartition,
@@ -92,7 +92,7 @@ pub(super) struct Cluster {
     queue: BTreeMap<(Duration, u64), Wakeup>,
     next_sequence: u64,
     next_client: ClientId,
-    trace: String,
+    trace: Vec<String>,
     fingerprint: u64,
 }
 
@@ -111,7 +111,7 @@ impl Cluster {
             queue: BTreeMap::new(),
             next_sequence: 0,
             next_client: 0,
-            trace: String::new(),
+            trace: Vec::new(),
             fingerprint: 0xcbf2_9ce4_8422_2325,
             settings,
         }
@@ -300,7 +300,8 @@ impl Cluster {
     /// Adds a line to the trace, where one is kept.
     pub(super) fn note(&mut self, text: &str) {
         if self.settings.trace {
-            let _ = writeln!(self.trace, "{:>12} {text}", self.clock.mono().as_micros());
+            let at = self.clock.mono().as_micros();
+            self.trace.push(format!("{at:>12} {text}"));
         }
     }
 
@@ -313,7 +314,7 @@ impl Cluster {
         self.fingerprint ^ self.rng.get_seed()
     }
 
-    pub(super) fn trace(&self) -> &str {
-        &self.trace
+    pub(super) fn trace(&self) -> String {
+        self.trace.join("\n")
     }
 }

@@ -117,7 +117,7 @@ struct Directed {
 
 /// The faults of a run.
 #[derive(Debug)]
-pub struct FaultPlan {
+pub(super) struct FaultPlan {
     chances: FaultChances,
     directed: Vec<Directed>,
     counts: BTreeMap<FaultKind, u64>,
@@ -125,27 +125,33 @@ pub struct FaultPlan {
 
 impl FaultPlan {
     /// A plan with these chances and nothing directed.
-    pub fn new(chances: FaultChances) -> Self {
+    pub(super) fn new(chances: FaultChances) -> Self {
         Self { chances, directed: Vec::new(), counts: BTreeMap::new() }
     }
 
     /// The chances, to be changed as a run goes on.
-    pub fn chances_mut(&mut self) -> &mut FaultChances {
+    pub(super) fn chances_mut(&mut self) -> &mut FaultChances {
         &mut self.chances
     }
 
     /// The answer to the next such request of that instance's lane is lost.
-    pub fn lose_answer(&mut self, instance: &str, lane: Lane, request: LaneRequest, fate: Fate) {
+    pub(super) fn lose_answer(
+        &mut self,
+        instance: &str,
+        lane: Lane,
+        request: LaneRequest,
+        fate: Fate,
+    ) {
         self.directed.push(Directed { instance: instance.to_owned(), lane, request, fate });
     }
 
     /// The faults that took effect, by kind.
-    pub fn counts(&self) -> &BTreeMap<FaultKind, u64> {
+    pub(super) fn counts(&self) -> &BTreeMap<FaultKind, u64> {
         &self.counts
     }
 
     /// How many directed faults still wait for their request.
-    pub fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.directed.len()
     }
 

@@ -11,12 +11,13 @@ use std::{
 
 use crate::{
     record::{TopicName, TopicPartition},
-    runtime::Member,
+    runtime::{GroupMetadata, Member},
     testing::{
         assignor::{self, Claim},
         client::ClientId,
         codes::ErrorCode,
         group_offsets::GroupOffsets,
+        settings::ClientSettings,
     },
 };
 
@@ -49,6 +50,17 @@ pub(super) struct MemberProof {
     pub(super) generation: i32,
     pub(super) member_id: String,
     pub(super) instance_id: Option<String>,
+}
+
+impl MemberProof {
+    /// What a client sends along with offsets.
+    pub(super) fn new(group: &GroupMetadata, settings: &ClientSettings) -> Self {
+        Self {
+            generation: group.generation(),
+            member_id: group.member_id().to_owned(),
+            instance_id: settings.group_instance_id(),
+        }
+    }
 }
 
 /// The answer to JoinGroup and SyncGroup.

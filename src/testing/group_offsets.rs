@@ -68,18 +68,13 @@ impl GroupOffsets {
         }
     }
 
-    /// Producers that hold pending offsets of any partition.
-    pub(super) fn all_pending_producers(&self) -> Vec<i64> {
-        self.pending.keys().copied().collect()
-    }
-
-    /// Producers that hold pending offsets of that partition, oldest first.
-    pub(super) fn pending_producers(&self, partition: &TopicPartition) -> Vec<i64> {
-        let mut producers: Vec<_> = self
-            .pending
-            .iter()
-            .filter_map(|(id, offsets)| Some((offsets.get(partition)?.log_position, *id)))
-            .collect();
+    /// Producers that hold pending offsets, oldest first.
+    pub(super) fn pending_producers(&self) -> Vec<i64> {
+        let first = |offsets: &BTreeMap<TopicPartition, Commit>| {
+            offsets.values().map(|commit| commit.log_position).min()
+        };
+        let mut producers: Vec<_> =
+            self.pending.iter().map(|(id, offsets)| (first(offsets), *id)).collect();
         producers.sort_unstable();
         producers.into_iter().map(|(_, id)| id).collect()
     }

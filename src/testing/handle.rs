@@ -338,7 +338,7 @@ impl SimCluster {
 
     /// Everything that happened, line by line, where [`SimSettings::trace`] is set.
     pub fn trace(&self) -> String {
-        self.cluster.borrow().trace().to_owned()
+        self.cluster.borrow().trace()
     }
 
     /// A generator that follows from the run's own: for a test's own choices.

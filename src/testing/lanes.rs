@@ -225,8 +225,8 @@ impl Cluster {
     /// What the running request of a lane does next.
     fn next_of(&mut self, id: ClientId, lane: Lane) -> Next {
         let Some(client) = self.clients.get_mut(&id) else { return Next::Wait };
-        let timeout = client.settings.transaction_timeout;
-        let instance_id = client.settings.group_instance_id();
+        let settings = client.settings.clone();
+        let timeout = settings.transaction_timeout;
         let state = client.lane_mut(lane);
         if let Some(result) = state.early_result() {
             return Next::Finish(result);
@@ -258,11 +258,7 @@ impl Cluster {
                     LaneOp::SendOffsets { offsets, group } => BrokerRequest::CommitOffsets {
                         id: transactional_id,
                         producer,
-                        proof: MemberProof {
-                            generation: group.generation(),
-                            member_id: group.member_id().to_owned(),
-                            instance_id,
-                        },
+                        proof: MemberProof::new(group, &settings),
                         offsets: offsets.clone(),
                     },
                     op => {

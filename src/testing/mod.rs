@@ -34,4 +34,4 @@ pub use sim_disk::{DiskOutcome, SimDisk};
 pub use sim_log::{SimLog, SimRestoreLog, SimTopicAdmin};
 
 #[cfg(test)]
-mod cluster_tests;
+mod tests;

@@ -9,7 +9,7 @@ use crate::{
     runtime::{Event, Isolation, ReadFailure, RestoreEvent},
     testing::{
         batch::SimBatch,
-        client::{ClientId, RestoreRead},
+        client::{ClientId, ReadState, RestoreRead},
         cluster::{Cluster, Wakeup},
         partition::ReadRecord,
     },
@@ -23,15 +23,11 @@ impl Cluster {
     pub(super) fn read(&mut self, id: ClientId, partition: TopicPartition, offset: Offset) {
         let topic_id = self.topic_id(&partition);
         let Some(client) = self.clients.get_mut(&id) else { return };
-        match client.reads.get_mut(&partition) {
-            Some(read) => {
-                read.position = Some(offset);
-                read.topic_id = topic_id;
-            }
-            None => {
-                let instance = client.settings.instance.clone();
-                self.violation(format!("{instance}: reads {partition} without having it"));
-            }
+        if let Some(read) = client.reads.get_mut(&partition) {
+            *read = ReadState { position: Some(offset), topic_id };
+        } else {
+            let instance = client.settings.instance.clone();
+            self.violation(format!("{instance}: reads {partition} without having it"));
         }
     }
 

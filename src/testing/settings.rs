@@ -36,7 +36,7 @@ impl Delay {
         if self.max <= self.min {
             return self.min;
         }
-        let span = u64::try_from((self.max - self.min).as_micros()).unwrap_or(u64::MAX);
+        let span = u64::try_from(self.max.saturating_sub(self.min).as_micros()).unwrap_or(u64::MAX);
         self.min + Duration::from_micros(rng.u64(0..=span))
     }
 }

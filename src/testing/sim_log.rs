@@ -14,10 +14,10 @@ use crate::{
     },
     testing::{
         batch::SimBatch,
-        group::MemberProof,
         broker::{BrokerRequest, Question},
         client::{ClientId, LaneOp, Queued},
         cluster::{Cluster, Reply},
+        group::MemberProof,
         partition::RecordData,
         transactions::ProducerEpoch,
     },
@@ -132,20 +132,16 @@ impl Cluster {
             }
             Request::Commit { lane } => self.submit_lane(id, lane, LaneOp::Commit),
             Request::Abort { lane } => self.submit_lane(id, lane, LaneOp::Abort),
-            Request::CommitOffsets { id: question, offsets, group } => {
-                let Some(client) = self.clients.get(&id) else { return };
-                let proof = MemberProof {
-                    generation: group.generation(),
-                    member_id: group.member_id().to_owned(),
-                    instance_id: client.settings.group_instance_id(),
-                };
-                self.ask(id, Question::CommitOffsets { id: question, proof, offsets });
-            }
             Request::Purge { partition, before } => {
                 self.send(id, Reply::Nobody, BrokerRequest::DeleteRecords { partition, before });
             }
             Request::CommittedOffsets { id: question, partitions } => {
                 self.ask(id, Question::CommittedOffsets { id: question, partitions });
+            }
+            Request::CommitOffsets { id: question, offsets, group } => {
+                let Some(client) = self.clients.get(&id) else { return };
+                let proof = MemberProof::new(&group, &client.settings);
+                self.ask(id, Question::CommitOffsets { id: question, proof, offsets });
             }
             Request::Bounds { id: question, partitions } => {
                 self.ask(id, Question::Bounds { id: question, partitions });

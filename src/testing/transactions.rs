@@ -14,6 +14,9 @@ use crate::{
     testing::partition::Stamp,
 };
 
+/// The broker's default of `transaction.timeout.ms`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// A coordinator's states of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -100,7 +103,7 @@ impl Coordinator {
                 Transaction {
                     producer,
                     state: State::Empty,
-                    timeout: timeout.unwrap_or(Duration::from_secs(60)),
+                    timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
                     sequence: 0,
                     targets: BTreeSet::new(),
                     markers_left: 0,
