@@ -1,0 +1,470 @@
+//! The transactional producers of a client, as librdkafka runs them (facts 2.2).
+//!
+//! Requests of a lane run one after the other; records leave when a flush asks for them or when
+//! they have lingered. Nothing here changes the broker's state.
+
+use std::time::Duration;
+
+use crate::{
+    record::{Offset, TopicPartition},
+    runtime::{Delivery, Lane, RefusedRecord, TransactionFailure},
+    testing::{
+        broker::{Answer, BrokerRequest, ProduceRefusal},
+        client::{ClientId, ClientLane, LaneOp, Queued, RunningOp},
+        cluster::{Cluster, Reply, Timer},
+        codes::ErrorCode,
+        faults::{Fate, FaultKind, LaneRequest, happens},
+        group::MemberProof,
+    },
+};
+
+/// What the running request of a lane does next.
+enum Next {
+    Wait,
+    Send(BrokerRequest),
+    Finish(Result<Delivery, TransactionFailure>),
+}
+
+impl Cluster {
+    /// Takes a request for a lane.
+    pub(super) fn submit_lane(&mut self, id: ClientId, lane: Lane, op: LaneOp) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        if matches!(op, LaneOp::Open) {
+            state.replace_instance();
+        }
+        state.waiting.push_back(op);
+        self.advance_lane(id, lane);
+    }
+
+    /// Takes a record; `false` where the queue is full.
+    pub(super) fn enqueue(
+        &mut self,
+        id: ClientId,
+        lane: Lane,
+        partition: TopicPartition,
+        record: Queued,
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return true };
+        let full = client.settings.queue_bytes_max;
+        let state = client.lane_mut(lane);
+        // A failed producer drops records; the next outcome says so.
+        if state.failure.is_some() {
+            return true;
+        }
+        if !state.takes_records() {
+            let text = format!("{}: a record outside a transaction", state.transactional_id);
+            state.failure.get_or_insert(TransactionFailure::Unknown("_STATE".to_owned()));
+            self.violation(text);
+            return true;
+        }
+        if state.queued_bytes + record.data.size() > full && state.queued_bytes > 0 {
+            return false;
+        }
+        if happens(self.faults.chances().queue_full, &mut self.rng) {
+            self.faults.count(FaultKind::QueueFull);
+            return false;
+        }
+        state.enqueue(partition, record);
+        if !state.linger_set {
+            state.linger_set = true;
+            let incarnation = state.incarnation;
+            let after = self.settings.linger.sample(&mut self.rng);
+            self.set_timer(id, after, Timer::Linger { lane, incarnation });
+        }
+        true
+    }
+
+    pub(super) fn handle_linger(&mut self, id: ClientId, lane: Lane, incarnation: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        if state.incarnation == incarnation {
+            state.linger_set = false;
+            self.send_records(id, lane);
+        }
+    }
+
+    /// Sends what is queued, one request per partition at a time.
+    fn send_records(&mut self, id: ClientId, lane: Lane) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let state = client.lane(lane);
+        if state.failure.is_some() || !state.in_transaction {
+            return;
+        }
+        let ready: Vec<TopicPartition> =
+            state.queue.keys().filter(|p| !state.in_flight.contains_key(p)).cloned().collect();
+        for partition in ready {
+            self.send_batch(id, lane, partition);
+        }
+    }
+
+    fn send_batch(&mut self, id: ClientId, lane: Lane, partition: TopicPartition) {
+        let max = self.settings.produce_records_max.max(1);
+        let max = if self.settings.shuffle { self.rng.usize(1..=max) } else { max };
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        let Some(producer) = state.producer else { return };
+        let batch = state.take_batch(&partition, max);
+        let request = BrokerRequest::Produce {
+            id: state.transactional_id.clone(),
+            producer,
+            partition: partition.clone(),
+            records: batch.iter().map(|record| record.data.clone()).collect(),
+            registered: state.partitions.contains(&partition),
+        };
+        let late = state.running.as_ref().is_some_and(|r| r.fate == Some(Fate::Late));
+        let flushing = state.running.as_ref().is_some_and(|r| matches!(r.op, LaneOp::Flush));
+        let reply = Reply::Produce { lane, incarnation: state.incarnation, partition };
+        let extra = if late && flushing { self.late_by() } else { Duration::ZERO };
+        self.send_after(id, extra, reply, request);
+    }
+
+    /// How much later than the client's patience a late request arrives.
+    fn late_by(&mut self) -> Duration {
+        let patience = self.settings.request_timeout;
+        let micros = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
+        patience + Duration::from_micros(self.rng.u64(0..=micros / 4))
+    }
+
+    pub(super) fn handle_produced(
+        &mut self,
+        id: ClientId,
+        lane: Lane,
+        incarnation: u64,
+        partition: TopicPartition,
+        result: Result<Offset, ProduceRefusal>,
+    ) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        if state.incarnation != incarnation {
+            return;
+        }
+        let batch = state.settle(&partition);
+        match result {
+            Ok(last) => {
+                state.registered = true;
+                state.partitions.insert(partition.clone());
+                state.acknowledge(partition, last);
+            }
+            Err(refusal) => state.records_refused(&partition, &batch, &refusal),
+        }
+        self.send_records(id, lane);
+        self.advance_lane(id, lane);
+    }
+
+    /// Lets a lane do what it can.
+    pub(super) fn advance_lane(&mut self, id: ClientId, lane: Lane) {
+        loop {
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            let state = client.lane_mut(lane);
+            if state.running.is_none() {
+                let Some(op) = state.waiting.pop_front() else { return };
+                self.start(id, lane, op);
+                continue;
+            }
+            match self.next_of(id, lane) {
+                Next::Wait => return,
+                Next::Send(request) => {
+                    self.send_lane_request(id, lane, request);
+                    return;
+                }
+                Next::Finish(result) => {
+                    if !self.finish(id, lane, result) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: ClientId, lane: Lane, op: LaneOp) {
+        let now = self.now();
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let op_id = client.new_op();
+        let instance = client.settings.instance.clone();
+        let state = client.lane_mut(lane);
+        let Some(request) = op.request() else {
+            let text = state.begin();
+            if let Some(text) = text {
+                self.violation(text);
+            }
+            return;
+        };
+        let misuse = state.misuse(&op);
+        if matches!(op, LaneOp::Abort) {
+            state.purge();
+        }
+        // A request that is not sent has no answer to lose.
+        let local = match request {
+            LaneRequest::Open | LaneRequest::SendOffsets => false,
+            LaneRequest::Flush => state.is_drained(),
+            LaneRequest::Commit | LaneRequest::Abort => !state.registered && state.is_drained(),
+        };
+        let fate = if local || state.failure.is_some() || misuse.is_some() {
+            None
+        } else {
+            self.faults.fate(&instance, lane, request, &mut self.rng)
+        };
+        if fate == Some(Fate::NotApplied) && request == LaneRequest::Flush {
+            state.purge();
+        }
+        let running = RunningOp { id: op_id, op, fate, started: now, sent: false, withheld: false };
+        state.running = Some(running);
+        if matches!(fate, Some(Fate::NotApplied | Fate::Late)) {
+            let patience = self.settings.request_timeout;
+            self.set_timer(id, patience, Timer::GiveUp { lane, op: op_id });
+        }
+        if let Some(text) = misuse {
+            self.violation(text);
+        }
+        if matches!(request, LaneRequest::Flush | LaneRequest::Commit) {
+            self.send_records(id, lane);
+        }
+    }
+
+    /// What the running request of a lane does next.
+    fn next_of(&mut self, id: ClientId, lane: Lane) -> Next {
+        let Some(client) = self.clients.get_mut(&id) else { return Next::Wait };
+        let settings = client.settings.clone();
+        let timeout = settings.transaction_timeout;
+        let state = client.lane_mut(lane);
+        if let Some(result) = state.early_result() {
+            return Next::Finish(result);
+        }
+        let drained = state.is_drained();
+        let (transactional_id, producer) = (state.transactional_id.clone(), state.producer);
+        let registered = state.registered;
+        let delivery = state.delivery();
+        let Some(running) = &mut state.running else { return Next::Wait };
+        let lost = running.fate == Some(Fate::NotApplied);
+        if running.sent || running.withheld {
+            return Next::Wait;
+        }
+        let request = match &running.op {
+            LaneOp::Begin => return Next::Finish(Ok(Delivery::default())),
+            LaneOp::Open => BrokerRequest::Init { id: transactional_id, timeout },
+            LaneOp::Flush if drained && running.fate.is_none_or(|f| f == Fate::Applied) => {
+                return Next::Finish(Ok(delivery));
+            }
+            LaneOp::Flush => return Next::Wait,
+            LaneOp::Commit | LaneOp::Abort if !drained => return Next::Wait,
+            LaneOp::Commit | LaneOp::Abort if !registered => return Next::Finish(Ok(delivery)),
+            op => {
+                let Some(producer) = producer else {
+                    let reason = "_STATE: the producer was never opened".to_owned();
+                    return Next::Finish(Err(TransactionFailure::Unknown(reason)));
+                };
+                match op {
+                    LaneOp::SendOffsets { offsets, group } => BrokerRequest::CommitOffsets {
+                        id: transactional_id,
+                        producer,
+                        proof: MemberProof::new(group, &settings),
+                        offsets: offsets.clone(),
+                    },
+                    op => {
+                        let commit = matches!(op, LaneOp::Commit);
+                        BrokerRequest::End { id: transactional_id, producer, commit }
+                    }
+                }
+            }
+        };
+        running.sent = true;
+        if lost { Next::Wait } else { Next::Send(request) }
+    }
+
+    fn send_lane_request(&mut self, id: ClientId, lane: Lane, request: BrokerRequest) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let Some(running) = &client.lane(lane).running else { return };
+        let (op, fate) = (running.id, running.fate);
+        let extra = if fate == Some(Fate::Late) { self.late_by() } else { Duration::ZERO };
+        self.send_after(id, extra, Reply::Lane { lane, op }, request);
+    }
+
+    /// Ends the running request; `false` where its answer is withheld for now.
+    fn finish(
+        &mut self,
+        id: ClientId,
+        lane: Lane,
+        result: Result<Delivery, TransactionFailure>,
+    ) -> bool {
+        let now = self.now();
+        let patience = self.settings.request_timeout;
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let state = client.lane_mut(lane);
+        let Some(running) = &mut state.running else { return false };
+        if running.fate == Some(Fate::Applied) && result.is_ok() {
+            running.withheld = true;
+            let op = running.id;
+            let after = (running.started + patience).saturating_sub(now);
+            self.set_timer(id, after, Timer::GiveUp { lane, op });
+            return false;
+        }
+        let Some(running) = state.running.take() else { return false };
+        state.conclude(&running.op, &result);
+        if let Some(event) = running.op.outcome(lane, result) {
+            self.deliver(id, event);
+        }
+        true
+    }
+
+    /// The client's patience with a request is over: its outcome is unknown.
+    pub(super) fn give_up(&mut self, id: ClientId, lane: Lane, op: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        let Some(running) = state.running.take_if(|running| running.id == op) else { return };
+        let reason = "_TIMED_OUT: no answer in time".to_owned();
+        let failure = TransactionFailure::Unknown(reason);
+        state.failure = Some(failure.clone());
+        state.purge();
+        if let (Some(fate), Some(request)) = (running.fate, running.op.request()) {
+            self.faults.count(FaultKind::LostAnswer(request, fate));
+        }
+        if let Some(event) = running.op.outcome(lane, Err(failure)) {
+            self.deliver(id, event);
+        }
+        self.advance_lane(id, lane);
+    }
+
+    pub(super) fn handle_lane_answer(&mut self, id: ClientId, lane: Lane, op: u64, answer: Answer) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let state = client.lane_mut(lane);
+        if state.running.as_ref().is_none_or(|running| running.id != op) {
+            return;
+        }
+        let result = match answer {
+            Answer::Producer(Ok(producer)) => {
+                state.producer = Some(producer);
+                Ok(())
+            }
+            Answer::Producer(Err(code)) => Err(code),
+            Answer::OffsetsAdded(result) => {
+                state.registered |= result.is_ok() || result.is_err_and(ErrorCode::is_membership);
+                result
+            }
+            Answer::Ended(result) => result,
+            _ => return,
+        };
+        let result = result.map(|()| Delivery::default()).map_err(ErrorCode::transaction_failure);
+        if self.finish(id, lane, result) {
+            self.advance_lane(id, lane);
+        }
+    }
+
+    /// Sends a request again that met `CONCURRENT_TRANSACTIONS`, unless its time is over.
+    pub(super) fn resend(&mut self, id: ClientId, reply: Reply, request: BrokerRequest) {
+        let now = self.now();
+        let patience = self.settings.request_timeout * 3;
+        if let Reply::Lane { lane, op } = &reply {
+            let Some(client) = self.clients.get(&id) else { return };
+            let Some(running) = &client.lane(*lane).running else { return };
+            if running.id != *op {
+                return;
+            }
+            if running.started + patience <= now {
+                return self.give_up(id, *lane, *op);
+            }
+        }
+        if let Reply::Produce { lane, incarnation, .. } = &reply {
+            let Some(client) = self.clients.get(&id) else { return };
+            if client.lane(*lane).incarnation != *incarnation {
+                return;
+            }
+        }
+        self.send(id, reply, request);
+    }
+}
+
+impl ClientLane {
+    /// Begins a transaction; a text where that is misuse.
+    fn begin(&mut self) -> Option<String> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if self.in_transaction || self.producer.is_none() {
+            self.failure = Some(TransactionFailure::Unknown("_STATE".to_owned()));
+            return Some(format!("{}: begin in a wrong state", self.transactional_id));
+        }
+        self.reset_transaction(true);
+        None
+    }
+
+    /// A text where the request is not allowed now.
+    fn misuse(&mut self, op: &LaneOp) -> Option<String> {
+        if matches!(op, LaneOp::Open) || self.failure.is_some() {
+            return None;
+        }
+        let text = if !self.in_transaction {
+            format!("{}: {op:?} outside a transaction", self.transactional_id)
+        } else if matches!(op, LaneOp::SendOffsets { offsets, .. } if offsets.is_empty()) {
+            format!("{}: no offsets to send (EOS-3)", self.transactional_id)
+        } else {
+            return None;
+        };
+        self.failure = Some(TransactionFailure::Unknown("_STATE".to_owned()));
+        Some(text)
+    }
+
+    /// The outcome of the running request that a failure has settled already.
+    fn early_result(&self) -> Option<Result<Delivery, TransactionFailure>> {
+        let failure = self.failure.as_ref()?;
+        let running = self.running.as_ref()?;
+        if running.withheld {
+            return None;
+        }
+        match (&running.op, failure) {
+            (LaneOp::Open, _) | (LaneOp::Abort, TransactionFailure::Abortable(_)) => None,
+            (LaneOp::Flush, TransactionFailure::Abortable(_)) if !self.in_flight.is_empty() => None,
+            (LaneOp::Flush, TransactionFailure::Abortable(_))
+                if !self.delivery().refused.is_empty() =>
+            {
+                Some(Ok(self.delivery()))
+            }
+            _ => Some(Err(failure.clone())),
+        }
+    }
+
+    /// Takes the outcome of a request into the lane's state.
+    fn conclude(&mut self, op: &LaneOp, result: &Result<Delivery, TransactionFailure>) {
+        match result {
+            Ok(_) if matches!(op, LaneOp::Commit | LaneOp::Abort) => {
+                self.failure = None;
+                self.reset_transaction(false);
+            }
+            Ok(_) => {}
+            Err(failure) => {
+                self.failure = Some(failure.clone());
+                self.purge();
+            }
+        }
+    }
+
+    /// The broker did not take a batch: the transaction can only be aborted, or worse.
+    fn records_refused(
+        &mut self,
+        partition: &TopicPartition,
+        batch: &[Queued],
+        refusal: &ProduceRefusal,
+    ) {
+        self.purge();
+        let failure = refusal.code.transaction_failure();
+        // The partition was added to the transaction before its records were looked at.
+        self.registered |= !refusal.culprits.is_empty();
+        if matches!(failure, TransactionFailure::Abortable(_)) {
+            for (index, record) in batch.iter().enumerate() {
+                let caused_by_record = refusal.culprits.contains(&index);
+                let reason = if caused_by_record || refusal.culprits.is_empty() {
+                    refusal.code.name()
+                } else {
+                    "_INVALID_DIFFERENT_RECORD"
+                };
+                self.refuse(RefusedRecord {
+                    tag: record.tag,
+                    partition: partition.clone(),
+                    caused_by_record,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+        self.failure.get_or_insert(failure);
+    }
+}

@@ -1,0 +1,37 @@
+//! The in-memory log with Kafka's transactional semantics, a virtual clock, and a simulated disk.
+//!
+//! The ground on which the whole runtime is simulated, and the embedded log of `dev` and `test`.
+//! Start at [`SimCluster`]; the broker's side is in `partition`, `transactions`, `group`,
+//! `group_offsets` and `broker`, the client's side in `lanes`, `membership` and `reads`.
+
+mod assignor;
+mod batch;
+mod broker;
+mod client;
+mod clock;
+mod cluster;
+mod codes;
+mod faults;
+mod group;
+mod group_offsets;
+mod handle;
+mod lanes;
+mod membership;
+mod partition;
+mod reads;
+mod settings;
+mod sim_disk;
+mod sim_log;
+mod topic;
+mod transactions;
+
+pub use batch::{OwnedRecord, SimBatch};
+pub use clock::VirtualClock;
+pub use faults::{Fate, FaultChances, FaultKind, LaneRequest};
+pub use handle::{OpenTransaction, SimCluster};
+pub use settings::{ClientSettings, Delay, SimSettings};
+pub use sim_disk::{DiskOutcome, SimDisk};
+pub use sim_log::{SimLog, SimRestoreLog, SimTopicAdmin};
+
+#[cfg(test)]
+mod tests;

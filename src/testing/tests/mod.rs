@@ -1,0 +1,8 @@
+//! The model's semantics, each by script; and that a seed is a run.
+
+mod determinism;
+mod disk;
+mod groups;
+mod reads;
+mod script;
+mod transactions;

@@ -1,0 +1,10 @@
+//! Seeded simulations of the whole runtime on the in-memory log: one seed, one run.
+//!
+//! Start at `world`. `TIDEMILL_SIM_SEED=N` replays one seed with its trace; `TIDEMILL_SIM_SEEDS=N`
+//! sets how many are run.
+
+mod controls;
+mod oracle;
+mod seeds;
+mod topology;
+mod world;
