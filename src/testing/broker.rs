@@ -66,6 +66,7 @@ pub(super) enum BrokerRequest {
     Heartbeat(MemberProof),
     Leave {
         member_id: String,
+        instance_id: Option<String>,
     },
     DeleteRecords {
         partition: TopicPartition,
@@ -127,8 +128,9 @@ impl Cluster {
             BrokerRequest::End { id, producer, commit } => self.end(id, producer, commit),
             BrokerRequest::Join(join) => return self.join_group(&group, client, join),
             BrokerRequest::Heartbeat(proof) => self.take_heartbeat(&group, &proof),
-            BrokerRequest::Leave { member_id } => {
-                self.remove_member(&group, &member_id);
+            BrokerRequest::Leave { member_id, instance_id } => {
+                let leaving = self.group_mut(&group).leaver(member_id, instance_id.as_deref());
+                self.remove_member(&group, &leaving);
                 Answer::Left
             }
             BrokerRequest::DeleteRecords { partition, before } => {
@@ -384,11 +386,8 @@ impl Cluster {
     }
 
     fn answer_joins(&mut self, answers: Vec<Joined>) {
-        for (client, result) in answers {
-            let token = self.clients.get(&client).map(|c| c.membership.token);
-            if let Some(token) = token {
-                self.answer(client, Reply::Group { token }, Answer::Joined(result));
-            }
+        for (client, token, result) in answers {
+            self.answer(client, Reply::Group { token }, Answer::Joined(result));
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Phase {
 /// JoinGroup.
 #[derive(Debug, Clone)]
 pub(super) struct JoinRequest {
+    /// Names the client's question: comes back with the answer, however late.
+    pub(super) token: u64,
     pub(super) member_id: String,
     pub(super) instance_id: Option<String>,
     pub(super) claim: Claim,
@@ -72,11 +74,12 @@ pub(super) struct JoinAnswer {
 }
 
 /// An answer that the coordinator gives now, perhaps to somebody who asked long ago.
-pub(super) type Joined = (ClientId, Result<JoinAnswer, ErrorCode>);
+pub(super) type Joined = (ClientId, u64, Result<JoinAnswer, ErrorCode>);
 
 #[derive(Debug)]
 struct GroupMember {
     client: ClientId,
+    token: u64,
     instance_id: Option<String>,
     claim: Claim,
     assigned: BTreeSet<TopicPartition>,
@@ -129,11 +132,11 @@ impl Group {
                 return self.replace_static(client, &holder, member_id, request, now);
             }
             Some(holder) if holder != request.member_id => {
-                return vec![(client, Err(ErrorCode::FencedInstanceId))];
+                return vec![(client, request.token, Err(ErrorCode::FencedInstanceId))];
             }
             _ if request.member_id.is_empty() => self.new_member_id(&request),
             _ if !self.members.contains_key(&request.member_id) => {
-                return vec![(client, Err(ErrorCode::UnknownMemberId))];
+                return vec![(client, request.token, Err(ErrorCode::UnknownMemberId))];
             }
             _ => request.member_id.clone(),
         };
@@ -159,7 +162,7 @@ impl Group {
         let mut answers = Vec::new();
         let Some(old) = self.members.remove(holder) else { return answers };
         if old.joined {
-            answers.push((old.client, Err(ErrorCode::FencedInstanceId)));
+            answers.push((old.client, old.token, Err(ErrorCode::FencedInstanceId)));
         }
         let same_topics = old.claim.topics == request.claim.topics;
         let mut member = GroupMember::joining(client, request, old.assigned, now);
@@ -170,7 +173,7 @@ impl Group {
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((client, Ok(answer)));
+            answers.push((client, member.token, Ok(answer)));
         }
         let must_rebalance = member.joined;
         self.members.insert(member_id, member);
@@ -192,6 +195,14 @@ impl Group {
             .iter()
             .find(|(_, member)| member.instance_id.as_deref() == Some(instance_id))
             .map(|(member_id, _)| member_id.clone())
+    }
+
+    /// Whom a LeaveGroup means: a static member may leave by its instance id alone.
+    pub(super) fn leaver(&self, member_id: String, instance_id: Option<&str>) -> String {
+        match self.holder(instance_id) {
+            Some(holder) if member_id.is_empty() => holder,
+            _ => member_id,
+        }
     }
 
     /// Starts a rebalance, unless one is under way.
@@ -242,7 +253,7 @@ impl Group {
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((member.client, Ok(answer)));
+            answers.push((member.client, member.token, Ok(answer)));
         }
         answers
     }
@@ -299,8 +310,8 @@ impl Group {
     pub(super) fn remove(&mut self, member_id: &str, now: Duration) -> (bool, Vec<Joined>) {
         let Some(member) = self.members.remove(member_id) else { return (false, Vec::new()) };
         self.prepare_rebalance(now, Duration::ZERO);
-        let waiting = member.joined.then_some((member.client, Err(ErrorCode::UnknownMemberId)));
-        (true, waiting.into_iter().collect())
+        let refusal = (member.client, member.token, Err(ErrorCode::UnknownMemberId));
+        (true, member.joined.then_some(refusal).into_iter().collect())
     }
 
     /// Removes members that were not heard of for their session time-out.
@@ -370,6 +381,7 @@ impl GroupMember {
     ) -> Self {
         Self {
             client,
+            token: request.token,
             instance_id: request.instance_id,
             claim: request.claim,
             assigned,

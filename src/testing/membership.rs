@@ -40,7 +40,9 @@ impl Cluster {
         let membership = &mut client.membership;
         membership.phase = MemberPhase::Joining;
         membership.token += 1;
+        let token = membership.token;
         let request = JoinRequest {
+            token,
             member_id: membership.member_id.clone(),
             instance_id: settings.group_instance_id(),
             claim: Claim {
@@ -51,7 +53,6 @@ impl Cluster {
             session_timeout: settings.session_timeout,
             rebalance_timeout: settings.max_poll_interval,
         };
-        let token = membership.token;
         self.send(id, Reply::Group { token }, BrokerRequest::Join(request));
     }
 
@@ -60,8 +61,11 @@ impl Cluster {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let membership = &mut client.membership;
         client.reads.clear();
-        let known = !membership.member_id.is_empty();
         let fatal = membership.phase == MemberPhase::Fatal;
+        // A static member is known by its instance id, also before its first answer.
+        let instance_id = client.settings.group_instance_id();
+        let known = membership.phase != MemberPhase::Out
+            && (instance_id.is_some() || !membership.member_id.is_empty());
         membership.token += 1;
         membership.owned.clear();
         membership.releasing.clear();
@@ -71,7 +75,7 @@ impl Cluster {
         let token = membership.token;
         if known && !fatal {
             membership.phase = MemberPhase::Leaving;
-            self.send(id, Reply::Group { token }, BrokerRequest::Leave { member_id });
+            self.send(id, Reply::Group { token }, BrokerRequest::Leave { member_id, instance_id });
         } else {
             membership.phase = if fatal { MemberPhase::Fatal } else { MemberPhase::Out };
             self.deliver(id, Event::Left);
@@ -237,7 +241,8 @@ impl Cluster {
         membership.token += 1;
         self.faults.count(FaultKind::MaxPoll);
         if !is_static {
-            self.send(id, Reply::Nobody, BrokerRequest::Leave { member_id });
+            let request = BrokerRequest::Leave { member_id, instance_id: None };
+            self.send(id, Reply::Nobody, request);
         }
         if !lost.is_empty() {
             self.deliver(id, Event::Lost { partitions: lost });

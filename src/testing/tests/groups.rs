@@ -79,6 +79,23 @@ fn a_member_that_leaves_gives_its_partitions_to_the_others() {
 }
 
 #[test]
+fn a_member_that_leaves_while_it_waits_for_a_rebalance_stays_out() {
+    let mut settings = SimSettings::quiet();
+    settings.request_latency = Delay::between(MS, MS);
+    settings.rebalance_delay = Delay::between(500 * MS, 500 * MS);
+    let cluster = cluster_with(settings);
+    let mut one = Thread::new(&cluster, "one");
+    one.join();
+    cluster.advance(100 * MS);
+    one.ask(Request::Leave);
+    assert!(matches!(one.wait(), Event::Left));
+    let mut two = Thread::new(&cluster, "two");
+    assert_eq!(two.joined().len(), 4);
+    cluster.advance(Duration::from_secs(2));
+    assert!(one.poll().is_none() && one.log.group().is_none());
+}
+
+#[test]
 fn a_crashed_member_keeps_its_partitions_until_its_session_expires() {
     let cluster = quiet();
     let mut one = Thread::new(&cluster, "one");
