@@ -102,10 +102,14 @@ pub(super) struct Group {
     pub(super) rebalances: u64,
     /// When the coordinator looks again.
     check_at: Duration,
+    /// Partitions are between their old owner and their new one.
+    in_limbo: bool,
+    /// `SimSettings::static_rejoin_keeps_limbo`.
+    keeps_limbo: bool,
 }
 
 impl Group {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keeps_limbo: bool) -> Self {
         Self {
             generation: 0,
             phase: Phase::Empty,
@@ -114,6 +118,8 @@ impl Group {
             next_member: 0,
             rebalances: 0,
             check_at: Duration::ZERO,
+            in_limbo: false,
+            keeps_limbo,
         }
     }
 
@@ -166,7 +172,8 @@ impl Group {
         }
         let same_topics = old.claim.topics == request.claim.topics;
         let mut member = GroupMember::joining(client, request, old.assigned, now);
-        if self.phase == Phase::Stable && same_topics {
+        let settled = !self.in_limbo || self.keeps_limbo;
+        if self.phase == Phase::Stable && same_topics && settled {
             member.joined = false;
             let answer = JoinAnswer {
                 generation: self.generation,
@@ -243,6 +250,9 @@ impl Group {
             .map(|(topic, count)| (TopicName::clone(topic), *count))
             .collect();
         let mut target = assignor::assign(&claims, &subscribed);
+        let assigned: usize = target.values().map(BTreeSet::len).sum();
+        let all: i32 = subscribed.values().sum();
+        self.in_limbo = i32::try_from(assigned).unwrap_or(i32::MAX) < all;
         let mut answers = Vec::new();
         for (member_id, member) in &mut self.members {
             member.assigned = target.remove(member_id).unwrap_or_default();

@@ -130,6 +130,38 @@ fn a_static_member_that_restarts_gets_its_partitions_back_without_a_rebalance() 
 }
 
 #[test]
+fn a_static_member_that_died_between_two_rounds_leaves_partitions_to_nobody_if_so_set() {
+    for keeps_limbo in [true, false] {
+        let settings = SimSettings {
+            static_rejoin_keeps_limbo: keeps_limbo,
+            request_latency: Delay::between(MS, MS),
+            ..SimSettings::quiet()
+        };
+        let cluster = cluster_with(settings);
+        let mut one = Thread::new(&cluster, "one");
+        one.joined();
+        let mut two = Thread::new(&cluster, "two");
+        two.join();
+        let revoking = one.wait();
+        assert!(matches!(&revoking, Event::Revoking { partitions } if partitions.len() == 2));
+        cluster.crash("one");
+        let mut one = Thread::new(&cluster, "one");
+        one.joined();
+        let mut owned = 2;
+        let end = cluster.now().mono + Duration::from_secs(30);
+        while cluster.now().mono < end {
+            for thread in [&mut one, &mut two] {
+                if let Some(Event::Assigned { partitions }) = thread.poll() {
+                    owned += partitions.len();
+                }
+            }
+            cluster.advance_to(cluster.next_wakeup().expect("heartbeats"));
+        }
+        assert_eq!(owned, if keeps_limbo { 2 } else { 4 });
+    }
+}
+
+#[test]
 fn a_twin_with_the_same_instance_id_fences_the_old_member() {
     let cluster = quiet();
     let mut old = Thread::new(&cluster, "one");
