@@ -25,7 +25,10 @@ setup_missing() {
         [ -e "$KAFKA_JARS/.complete" ] || command -v mvn >/dev/null || echo maven
         command -v java >/dev/null || echo default-jre-headless
         ;;
-    deploy) command -v python3 >/dev/null || echo python3-minimal ;;
+    deploy)
+        command -v python3 >/dev/null || echo python3-minimal
+        setup_has_go || command -v unzip >/dev/null || echo unzip
+        ;;
     esac
 }
 
@@ -64,11 +67,15 @@ setup_rust() {
     fi
 }
 
+# Whether there is a go that fetches the toolchain that a module asks for.
+setup_has_go() {
+    [ -x "$CACHE/go-$GO_VERSION/bin/go" ] && PATH="$CACHE/go-$GO_VERSION/bin:$PATH"
+    [ -n "$(go env GOTOOLCHAIN 2>/dev/null)" ]
+}
+
 # A go command, for tools that are published as Go modules.
 setup_go() {
-    command -v go >/dev/null && return
-    [ -x "$CACHE/go-$GO_VERSION/bin/go" ] && PATH="$CACHE/go-$GO_VERSION/bin:$PATH" && return
-    command -v unzip >/dev/null || die "unzip is needed to unpack Go: apt-get install unzip"
+    setup_has_go && return
     local arch
     case "$(uname -m)" in aarch64 | arm64) arch=arm64 ;; *) arch=amd64 ;; esac
     local module="v0.0.1-go$GO_VERSION.linux-$arch"

@@ -20,7 +20,12 @@ pub mod time;
 pub mod state;
 
 // Executed and committed.
+#[allow(clippy::indexing_slicing)] // by lanes and by the plan's own numbers, never by input
 pub mod runtime;
+
+// Carried.
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 // Watched, set up, commanded.
 #[cfg(feature = "service")]

@@ -24,3 +24,7 @@ pub fn by_name(name: &str) -> Option<MakeTopology> {
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|(name, _)| *name)
 }
+
+#[cfg(test)]
+#[path = "topologies_tests.rs"]
+mod tests;

@@ -43,7 +43,7 @@ pub(super) enum TopicsCommand {
 #[command(next_help_heading = "Settings")]
 pub(super) struct SettingsArguments {
     /// Settings file [without it: ./tidemill.toml, if there is one].
-    #[arg(long, value_name = "FILE", env = "TIDEMILL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "TIDEMILL_CONFIG", hide_env_values = true)]
     pub(super) config: Option<PathBuf>,
     /// Brokers, separated by commas.
     #[arg(long, value_name = "HOST:PORT,...")]

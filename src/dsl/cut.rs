@@ -25,7 +25,7 @@ pub(super) fn cut(name: &str, nodes: &[Node]) -> Result<Topology, TopologyError>
     for part in order {
         let members: Vec<usize> =
             (0..nodes.len()).filter(|id| part_of.get(*id) == Some(&part)).collect();
-        let name = unique(part_name(nodes, &members), &mut taken);
+        let name = unique(&part_name(nodes, &members), &mut taken);
         subtopologies.push(subtopology(name, nodes, &members, &stateful_inputs)?);
     }
     Ok(Topology { name: name.into(), subtopologies })
@@ -112,8 +112,8 @@ fn part_name(nodes: &[Node], members: &[usize]) -> String {
     source.chars().map(legal).take(100).collect()
 }
 
-fn unique(name: String, taken: &mut BTreeSet<String>) -> String {
-    let mut candidate = name.clone();
+fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = name.to_owned();
     let mut ordinal = 2;
     while !taken.insert(candidate.clone()) {
         candidate = format!("{name}-{ordinal}");

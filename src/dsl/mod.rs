@@ -6,6 +6,7 @@
 mod builder;
 mod cut;
 mod declaration;
+mod exchange;
 mod keyed_stream;
 mod partitioned_by;
 mod repartition;
@@ -25,3 +26,12 @@ pub use crate::{
     time::TimerDomain,
     topology::{StartFrom, Topology, TopologyError},
 };
+
+#[cfg(test)]
+mod build_tests;
+#[cfg(test)]
+mod operator_tests;
+#[cfg(test)]
+mod state_tests;
+#[cfg(test)]
+pub(crate) mod test_driver;

@@ -7,17 +7,14 @@ use std::{
 use crate::{
     dsl::{
         KeyedStream, Repartition,
-        builder::{Reading, read},
         declaration::{Kind, Node, Shared},
         partitioned_by::{NoCodec, PartitionedBy},
     },
-    formats::Codec,
     operators::{
         Branch, Data, ErrorPolicy, Filter, FlatMap, FlatMapValues, Key, KeyBy, Map, MapValues,
-        Merge, Outlet, Peek, Port, Receive, Sink, StepPolicy,
+        Merge, Outlet, Peek, Port, Receive, StepPolicy,
     },
-    state::{KEY_GROUPS_DEFAULT, check_partitions},
-    topology::{StartFrom, TopicRef, TopologyError},
+    topology::TopologyError,
 };
 
 /// A stream of keys and values. Cloning the handle, or using it several times, sends every record
@@ -43,10 +40,6 @@ impl<K, V> Clone for Stream<K, V> {
             values: PhantomData,
         }
     }
-}
-
-fn never_fails<T>(value: T) -> Result<T, Infallible> {
-    Ok(value)
 }
 
 impl<K: Data, V: Data> Stream<K, V> {
@@ -113,7 +106,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(K, V) -> (K2, V2) + Send + Sync + 'static,
     ) -> Stream<K2, V2> {
-        self.try_map(move |key, value| never_fails(function(key, value)))
+        self.try_map(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::map`] with a function that can refuse.
@@ -132,7 +125,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, V) -> V2 + Send + Sync + 'static,
     ) -> Stream<K, V2> {
-        self.try_map_values(move |key, value| never_fails(function(key, value)))
+        self.try_map_values(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::map_values`] with a function that can refuse.
@@ -147,11 +140,13 @@ impl<K: Data, V: Data> Stream<K, V> {
     }
 
     /// Keeps what the predicate accepts.
+    #[must_use]
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
-        self.try_filter(move |key, value| never_fails(predicate(key, value)))
+        self.try_filter(move |key, value| Ok::<_, Infallible>(predicate(key, value)))
     }
 
     /// [`Stream::filter`] with a predicate that can refuse.
+    #[must_use]
     pub fn try_filter<E: Display + 'static>(
         &self,
         predicate: impl Fn(&K, &V) -> Result<bool, E> + Send + Sync + 'static,
@@ -167,7 +162,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(K, V) -> I + Send + Sync + 'static,
     ) -> Stream<K2, V2> {
-        self.try_flat_map(move |key, value| never_fails(function(key, value)))
+        self.try_flat_map(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::flat_map`] with a function that can refuse.
@@ -192,7 +187,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, V) -> I + Send + Sync + 'static,
     ) -> Stream<K, V2> {
-        self.try_flat_map_values(move |key, value| never_fails(function(key, value)))
+        self.try_flat_map_values(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::flat_map_values`] with a function that can refuse.
@@ -213,6 +208,7 @@ impl<K: Data, V: Data> Stream<K, V> {
 
     /// Looks at every record. What the function does is no part of the epoch: it is done again
     /// when an epoch is.
+    #[must_use]
     pub fn peek(&self, function: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
         let function = Arc::new(function);
         self.with_same_key(
@@ -226,7 +222,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         function: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
     ) -> Stream<K2, V> {
-        self.try_key_by(move |key, value| never_fails(function(key, value)))
+        self.try_key_by(move |key, value| Ok::<_, Infallible>(function(key, value)))
     }
 
     /// [`Stream::key_by`] with a function that can refuse.
@@ -245,7 +241,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         &self,
         predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
     ) -> (Self, Self) {
-        self.try_branch(move |key, value| never_fails(predicate(key, value)))
+        self.try_branch(move |key, value| Ok::<_, Infallible>(predicate(key, value)))
     }
 
     /// [`Stream::branch`] with a predicate that can refuse.
@@ -276,6 +272,7 @@ impl<K: Data, V: Data> Stream<K, V> {
     }
 
     /// The records of both streams. The order within each is kept, between them there is none.
+    #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let uid = self.shared.borrow().ordinal("merge");
         if !Rc::ptr_eq(&self.shared, &other.shared) {
@@ -335,102 +332,4 @@ impl<K: Data, V: Data> Stream<K, V> {
         };
         KeyedStream::new(&self.shared, self.port, codec, self.on_error)
     }
-
-    /// Sends every record through a repartition topic, so that the records of one key meet in one
-    /// partition. Cuts the topology: what follows runs in tasks of its own.
-    pub fn repartition(&self, repartition: Repartition<K, V>) -> Self {
-        let Repartition { name, key, value, partitions } = repartition;
-        let uid = self.shared.borrow_mut().name(&name, "repartition");
-        if let Some(error) = partitions.and_then(|count| unfit(&name, count)) {
-            self.shared.borrow_mut().errors.push(error);
-        }
-        let topic = TopicRef::Repartition { step: name, partitions };
-        let codecs = (Arc::clone(&key), Arc::clone(&value));
-        let sink = self.sink(Arc::clone(&uid), true, topic.clone(), codecs);
-        self.read_back(Reading {
-            topic,
-            // Whatever was written before the first assignment must be read.
-            start: StartFrom::Earliest,
-            written_by: Some(sink),
-            uid,
-            key,
-            value,
-            // Tidemill wrote it: what cannot be decoded is damage, not bad input.
-            on_error: ErrorPolicy::Fail,
-        })
-    }
-
-    /// Writes every record to a topic of the user's and reads it back, from its first record on.
-    /// Cuts the topology. Other writers may write to the topic too.
-    pub fn through(
-        &self,
-        topic: &str,
-        key: impl Codec<K> + 'static,
-        value: impl Codec<V> + 'static,
-    ) -> Self {
-        let (key, value): (Arc<dyn Codec<K>>, Arc<dyn Codec<V>>) = (Arc::new(key), Arc::new(value));
-        let uid = {
-            let mut declarations = self.shared.borrow_mut();
-            declarations.reads(topic);
-            declarations.writes(topic)
-        };
-        let target = TopicRef::External(topic.into());
-        let codecs = (Arc::clone(&key), Arc::clone(&value));
-        let sink = self.sink(uid, false, target.clone(), codecs);
-        self.read_back(Reading {
-            topic: target,
-            start: StartFrom::Earliest,
-            written_by: Some(sink),
-            uid: topic.into(),
-            key,
-            value,
-            on_error: self.on_error,
-        })
-    }
-
-    fn read_back(&self, reading: Reading<K, V>) -> Self {
-        let partitioned_by = PartitionedBy::Key(Arc::clone(&reading.key));
-        let port = read(&self.shared, reading);
-        Self::new(&self.shared, port, partitioned_by, self.on_error)
-    }
-
-    /// Writes every record to a topic, partitioned by murmur2 of the key as Kafka's Java client
-    /// does. A target that would refuse a record (size, timestamp) makes it follow the policy.
-    pub fn to(&self, topic: &str, key: impl Codec<K> + 'static, value: impl Codec<V> + 'static) {
-        let uid = self.shared.borrow_mut().writes(topic);
-        let codecs: (Arc<dyn Codec<K>>, Arc<dyn Codec<V>>) = (Arc::new(key), Arc::new(value));
-        self.sink(uid, false, TopicRef::External(topic.into()), codecs);
-    }
-
-    /// Adds a sink; its node. With `repartition` the user named it.
-    fn sink(
-        &self,
-        uid: Arc<str>,
-        repartition: bool,
-        topic: TopicRef,
-        (key, value): (Arc<dyn Codec<K>>, Arc<dyn Codec<V>>),
-    ) -> usize {
-        let step = StepPolicy::new(Arc::clone(&uid), self.on_error);
-        let parent = self.port;
-        self.shared.borrow_mut().add(Node {
-            uid,
-            operator: if repartition { "repartition" } else { "to" },
-            named: repartition,
-            parents: vec![parent],
-            kind: Kind::Sink { topic, on_error: self.on_error },
-            stores: Vec::new(),
-            install: Arc::new(move |wiring, node| {
-                let index = wiring.sink(node);
-                let (key, value) = (Arc::clone(&key), Arc::clone(&value));
-                let sink = Sink::new(step.clone(), index, key, value, repartition);
-                wiring.connect::<K, V, _>(parent, &Rc::new(RefCell::new(sink)));
-            }),
-        })
-    }
-}
-
-/// Why a declared partition count cannot be.
-fn unfit(step: &str, partitions: i32) -> Option<TopologyError> {
-    let reason = check_partitions(partitions, KEY_GROUPS_DEFAULT).err()?.to_string();
-    Some(TopologyError::Partitions { step: step.into(), reason })
 }

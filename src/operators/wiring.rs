@@ -40,7 +40,7 @@ pub struct Wiring {
 impl Wiring {
     /// An empty wiring, told which declared nodes are which sources and sinks.
     pub fn new(sources: BTreeMap<usize, SourceIndex>, sinks: BTreeMap<usize, SinkIndex>) -> Self {
-        Self { sources, sinks, ..Self::default() }
+        Self { sinks, sources, ..Self::default() }
     }
 
     /// What listens to `port`, in the order of declaration.

@@ -15,6 +15,8 @@ mod report;
 mod service;
 mod signals;
 
+#[cfg(feature = "mutants")]
+pub use failpoints::FileFailpoints;
 pub use health::Verdict;
 pub use report::{Board, report};
 pub use service::{Service, ServiceError};

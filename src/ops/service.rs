@@ -19,7 +19,7 @@ use crate::{
         metrics::Exporter,
         signals::Signals,
     },
-    runtime::StopSignal,
+    runtime::supervisor::StopSignal,
 };
 
 /// Why the service could not start.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::runtime::StopSignal;
+use crate::runtime::supervisor::StopSignal;
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;

@@ -199,6 +199,14 @@ pub enum Request {
     },
     /// Leave the group for good (also a static member); answered by [`Event::Left`].
     Leave,
+    /// Make the group rebalance: a partition has no owner. No answer but the rebalance itself.
+    Rejoin,
+    /// Ask who is in the group, and what it assigned to whom; answered by
+    /// [`Event::GroupDescribed`].
+    DescribeGroup {
+        /// Names the question.
+        id: RequestId,
+    },
     /// Take the partitions that [`Event::Assigned`] named, and their co-partitioned ones. They
     /// are paused until [`Request::Read`].
     Accept {
@@ -403,6 +411,13 @@ pub enum Event<B> {
     },
     /// The group was left.
     Left,
+    /// Answer to [`Request::DescribeGroup`].
+    GroupDescribed {
+        /// Which question.
+        id: RequestId,
+        /// Its members; `Ok(None)` while it rebalances.
+        result: Result<Option<Vec<Member>>, String>,
+    },
     /// Answer to [`Request::CommittedOffsets`].
     CommittedOffsets {
         /// Which question.

@@ -1,5 +1,6 @@
 //! Executes topologies: tasks, epochs, ownership, restore.
 
+mod application_admin;
 pub mod epoch;
 pub mod hooks;
 pub mod log;
@@ -10,13 +11,13 @@ pub mod plan;
 pub mod restore;
 mod settings;
 mod status;
-mod stop;
 pub mod stream_thread;
 pub mod supervisor;
 pub mod takeover;
 pub mod task;
 pub mod topics;
 
+pub use application_admin::ApplicationAdmin;
 pub use log::{
     Blocker, BlockerReport, CommittedOffset, Delivery, Event, FatalCause, GroupMetadata, Isolation,
     Lane, Log, Member, Now, OffsetCommit, OffsetsUnavailable, PartitionBounds, ReadFailure,
@@ -25,5 +26,4 @@ pub use log::{
 };
 pub use settings::{EpochSettings, Guarantee, StateSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
-pub use stop::StopSignal;
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};

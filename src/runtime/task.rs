@@ -275,11 +275,12 @@ impl Task {
             buffer.push(changelog.slot, record(key, value), origin, false);
             written += 1;
         }
-        let (key, encoded) = changelog::marker_record(marker).map_err(|error| StateError::Codec {
-            state: "epoch marker".to_owned(),
-            action: "encode",
-            reason: error.to_string(),
-        })?;
+        let (key, encoded) =
+            changelog::marker_record(marker).map_err(|error| StateError::Codec {
+                state: "epoch marker".to_owned(),
+                action: "encode",
+                reason: error.to_string(),
+            })?;
         buffer.push(changelog.slot, record(key, Some(&encoded)), origin, false);
         Ok(written)
     }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::settings::{Place, Problem, Settings};
+use crate::{
+    settings::{Place, Problem, Settings},
+    topology::check_name,
+};
 
 const NAME_CHARS_MAX: usize = 100;
 const THREADS_MAX: usize = 256;
-const INTERVAL_MAX: Duration = Duration::from_secs(300);
+const INTERVAL_MAX: Duration = Duration::from_mins(5);
 
 /// Adds to `problems` what makes no sense. `place` tells where a key was given.
 pub(super) fn check(
@@ -23,14 +26,31 @@ pub(super) fn check(
     kafka(settings, &mut refuse);
     epoch(settings, &mut refuse);
     state_and_shutdown(settings, &mut refuse);
+    #[cfg(feature = "kafka")]
+    client(settings, &mut refuse);
     if let Err(problem) = settings.kafka.reveal_properties() {
         problems.push(problem);
     }
 }
 
-/// Why `name` cannot be an application's or an instance's name, if it cannot. A dot would make
-/// transactional ids ambiguous: `<app>.<instance>.<thread>.<lane>`.
-pub(crate) fn name_problem(name: &str) -> Option<String> {
+/// What the client refuses by itself: the properties that exactly-once rests on, by name.
+#[cfg(feature = "kafka")]
+fn client(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
+    use crate::kafka::SettingsError;
+    // A secret that cannot be read is reported where all of them are.
+    let Ok(client) = settings.kafka.client() else { return };
+    match client.check() {
+        Err(SettingsError::Reserved { name, reason }) => {
+            refuse(&format!("kafka.properties.{name}"), reason.to_owned());
+        }
+        // Told above already, with both values.
+        Err(SettingsError::Invalid { .. }) | Ok(()) => {}
+    }
+}
+
+/// Why `name` cannot be an instance's name, if it cannot. A dot would make transactional ids
+/// ambiguous: `<app>.<instance>.<thread>.<lane>`.
+fn instance_problem(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() {
         Some("it is empty".to_owned())
@@ -44,12 +64,14 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
 }
 
 fn names(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
-    let names =
-        [("application-id", &settings.application_id), ("instance-id", &settings.instance_id)];
-    for (key, name) in names {
-        if let Some(reason) = name.as_deref().and_then(name_problem) {
-            refuse(key, reason);
-        }
+    // The application's name becomes part of topic names: the topology's rule.
+    if let Some(Err(error)) =
+        settings.application_id.as_deref().map(|name| check_name(name, "the application"))
+    {
+        refuse("application-id", error.to_string());
+    }
+    if let Some(reason) = settings.instance_id.as_deref().and_then(instance_problem) {
+        refuse("instance-id", reason);
     }
     if !(1..=THREADS_MAX).contains(&settings.threads) {
         refuse("threads", format!("{} is not between 1 and {THREADS_MAX}", settings.threads));
@@ -63,13 +85,19 @@ fn kafka(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
         let reason = format!("{bad:?} is no address; expected \"host:port\", separated by commas");
         refuse("kafka.bootstrap-servers", reason);
     }
-    if kafka.heartbeat_interval.saturating_mul(2) > kafka.session_timeout {
+    if kafka.heartbeat_interval.saturating_mul(3) > kafka.session_timeout {
         let reason = format!(
-            "{:?} is too rare for kafka.session-timeout {:?}: one lost heartbeat would end the \
-             session; at most half of it",
+            "{:?} is too rare for kafka.session-timeout {:?}: at most a third of it",
             kafka.heartbeat_interval, kafka.session_timeout
         );
         refuse("kafka.heartbeat-interval", reason);
+    }
+    if kafka.max_poll_interval < kafka.session_timeout {
+        let reason = format!(
+            "{:?} is shorter than kafka.session-timeout {:?}",
+            kafka.max_poll_interval, kafka.session_timeout
+        );
+        refuse("kafka.max-poll-interval", reason);
     }
     if kafka.socket_timeout < Duration::from_millis(100) {
         refuse("kafka.socket-timeout", format!("{:?} is below 100ms", kafka.socket_timeout));

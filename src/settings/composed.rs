@@ -92,6 +92,8 @@ pub struct StateSettings {
     pub cache_bytes: ByteSize,
     /// See [`runtime::StateSettings::purge_repartition_topics`].
     pub purge_repartition_topics: bool,
+    /// Of the backend `rocksdb`.
+    pub rocksdb: RocksDbLimits,
 }
 
 impl Default for StateSettings {
@@ -109,6 +111,7 @@ impl Default for StateSettings {
             spill_interval,
             cache_bytes,
             purge_repartition_topics,
+            rocksdb: RocksDbLimits::default(),
         }
     }
 }
@@ -121,6 +124,44 @@ impl StateSettings {
             spill_interval: self.spill_interval,
             cache_bytes: self.cache_bytes,
             purge_repartition_topics: self.purge_repartition_topics,
+        }
+    }
+}
+
+/// `[state.rocksdb]`: also there without the feature `rocksdb`, so that every build reads the same
+/// file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RocksDbLimits {
+    /// Blocks, indexes, filters and write buffers of all tasks.
+    pub cache_bytes: ByteSize,
+    /// The part of it that write buffers may take.
+    pub write_buffer_bytes: ByteSize,
+    /// Threads for flushes and compactions.
+    pub background_threads: u16,
+    /// Open files per task.
+    pub open_files_max: u16,
+}
+
+impl Default for RocksDbLimits {
+    fn default() -> Self {
+        Self {
+            cache_bytes: ByteSize::mib(256),
+            write_buffer_bytes: ByteSize::mib(128),
+            background_threads: 2,
+            open_files_max: 128,
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+impl From<&RocksDbLimits> for crate::state::RocksDbSettings {
+    fn from(limits: &RocksDbLimits) -> Self {
+        Self {
+            cache_bytes: limits.cache_bytes,
+            write_buffer_bytes: limits.write_buffer_bytes,
+            background_threads: limits.background_threads,
+            open_files_max: limits.open_files_max,
         }
     }
 }

@@ -21,9 +21,15 @@ pub struct KafkaSettings {
     /// How often a member is heard of.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
+    /// A thread that does not come back from its work for this long loses its partitions.
+    #[serde(with = "humantime_serde")]
+    pub max_poll_interval: Duration,
     /// The broker aborts transactions that stay open for longer.
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Option<Duration>,
+    /// A transaction call that takes longer costs its producer.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
     /// A request without an answer is given up.
     #[serde(with = "humantime_serde")]
     pub socket_timeout: Duration,
@@ -38,8 +44,10 @@ impl Default for KafkaSettings {
         Self {
             bootstrap_servers: "localhost:9092".to_owned(),
             session_timeout: Duration::from_secs(15),
-            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_interval: Duration::from_secs(1),
+            max_poll_interval: Duration::from_mins(5),
             transaction_timeout: None,
+            call_timeout: Duration::from_secs(30),
             socket_timeout: Duration::from_secs(10),
             replication_factor: None,
             properties: BTreeMap::new(),
@@ -53,6 +61,25 @@ impl KafkaSettings {
     pub fn transaction_timeout(&self, epoch_interval: Duration) -> Duration {
         self.transaction_timeout
             .unwrap_or_else(|| Duration::from_secs(10).max(epoch_interval.saturating_mul(3)))
+    }
+
+    /// The client's own settings, with the secrets in them: for the client alone.
+    ///
+    /// # Errors
+    /// [`Problem::SecretFile`] for the first file that cannot be read.
+    #[cfg(feature = "kafka")]
+    pub fn client(&self) -> Result<crate::kafka::Settings, Problem> {
+        Ok(crate::kafka::Settings {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            session_timeout: self.session_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            max_poll_interval: self.max_poll_interval,
+            transaction_timeout: self.transaction_timeout,
+            call_timeout: self.call_timeout,
+            socket_timeout: self.socket_timeout,
+            replication_factor: self.replication_factor.unwrap_or(-1),
+            properties: self.reveal_properties()?,
+        })
     }
 
     /// The further properties with their secrets, for the client alone.

@@ -21,8 +21,16 @@ use crate::settings::{
 pub(super) const DEFAULTS: &str = include_str!("default.toml");
 
 const VARIABLE_PREFIX: &str = "TIDEMILL_";
-/// Variables of the same prefix that other parts of the command line own.
-const NOT_SETTINGS: [&str; 1] = ["TIDEMILL_CONFIG"];
+/// Variables of the same prefix that are no settings: the command line's own, and those of the
+/// repository's scripts and tests.
+const NOT_SETTINGS: [&str; 5] = [
+    "TIDEMILL_CONFIG",
+    "TIDEMILL_CACHE",
+    "TIDEMILL_BLESS",
+    "TIDEMILL_FAILPOINTS",
+    "TIDEMILL_MUTANT",
+];
+const TEST_PREFIX: &str = "TIDEMILL_TEST_";
 /// The file that is read where none is named.
 const USUAL_FILE: &str = "tidemill.toml";
 
@@ -137,7 +145,8 @@ fn without_snippet(error: &impl std::fmt::Display) -> String {
 /// dot, and a trailing `__FILE` names a secret's file.
 fn variable(name: &str, value: &str) -> Option<Layer> {
     let rest = name.strip_prefix(VARIABLE_PREFIX)?;
-    if NOT_SETTINGS.contains(&name) || is_service_link(rest, value) {
+    if NOT_SETTINGS.contains(&name) || name.starts_with(TEST_PREFIX) || is_service_link(rest, value)
+    {
         return None;
     }
     let place = Place::Variable(name.to_owned());

@@ -42,6 +42,11 @@ fn without_sources_the_default_file_says_what_the_defaults_of_the_types_are() {
     let figment = Figment::from(Toml::string(DEFAULTS));
     assert_eq!(figment.extract::<Settings>().unwrap(), Settings::default());
     assert_eq!(ok("", &[], &[]), Settings::default());
+    #[cfg(feature = "rocksdb")]
+    assert_eq!(
+        crate::state::RocksDbSettings::from(&Settings::default().state.rocksdb),
+        crate::state::RocksDbSettings::default()
+    );
     assert_eq!(Settings::default().state.runtime(), crate::runtime::StateSettings::default());
 }
 
@@ -60,6 +65,7 @@ fn a_flag_overrules_a_variable_overrules_the_file_overrules_the_defaults() {
 fn texts_of_variables_and_flags_become_what_the_key_needs() {
     let variables = [
         ("TIDEMILL_INSTANCE_ID", "5"),
+        ("TIDEMILL_STATE__ROCKSDB__OPEN_FILES_MAX", "64"),
         ("TIDEMILL_SHUTDOWN__LEAVE", "true"),
         ("TIDEMILL_EPOCH__GUARANTEE", "at-least-once"),
         ("TIDEMILL_KAFKA__REPLICATION_FACTOR", "3"),
@@ -71,6 +77,7 @@ fn texts_of_variables_and_flags_become_what_the_key_needs() {
     let flags = [("epoch.pipelining", "true"), ("kafka.properties.linger.ms", "5")];
     let settings = ok("", &variables, &flags);
     assert_eq!(settings.instance_id.as_deref(), Some("5"));
+    assert_eq!(settings.state.rocksdb.open_files_max, 64);
     assert_eq!(settings.shutdown.leave, Some(true));
     assert_eq!(settings.epoch.guarantee, Guarantee::AtLeastOnce);
     assert_eq!(settings.kafka.replication_factor, Some(3));
@@ -143,7 +150,7 @@ fn settings_that_make_no_sense_together_are_refused_with_the_reason() {
         ],
     );
     let all = found.join("\n");
-    assert!(all.contains("setting application-id in file F: \"a.b\" holds '.'"), "{all}");
+    assert!(all.contains("setting application-id in file F: name \"a.b\""), "{all}");
     assert!(all.contains("setting threads in file F: 0 is not between 1 and 256"), "{all}");
     assert!(all.contains("TIDEMILL_KAFKA__TRANSACTION_TIMEOUT: 1s is less than twice the 20s"));
     assert!(all.contains("10s is too rare for kafka.session-timeout 15s"), "{all}");
@@ -153,6 +160,16 @@ fn settings_that_make_no_sense_together_are_refused_with_the_reason() {
         "{all}"
     );
     assert_eq!(found.len(), 6, "{all}");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn the_client_has_the_same_defaults_and_its_refusals_are_told() {
+    assert_eq!(Settings::default().kafka.client().unwrap(), crate::kafka::Settings::default());
+    let found = problems("", &[], &[("kafka.properties.enable.idempotence", "false")]);
+    let start = "setting kafka.properties.enable.idempotence in flag --set \
+                 kafka.properties.enable.idempotence: ";
+    assert!(found.len() == 1 && found.concat().starts_with(start), "{found:?}");
 }
 
 #[test]

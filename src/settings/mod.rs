@@ -15,7 +15,8 @@ mod reference;
 mod secret;
 
 pub use composed::{
-    HttpSettings, LogFormat, LogSettings, Settings, ShutdownSettings, StateBackend, StateSettings,
+    HttpSettings, LogFormat, LogSettings, RocksDbLimits, Settings, ShutdownSettings, StateBackend,
+    StateSettings,
 };
 pub use kafka::KafkaSettings;
 pub use load::{Sources, load};

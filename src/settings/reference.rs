@@ -52,8 +52,7 @@ fn reference() -> String {
         let variable = key.replace('.', "__").replace('-', "_").to_uppercase();
         let name = if key == keys::PROPERTIES { "__SASL_USERNAME" } else { "" };
         let default = default.map(|value| format!("`{value}`")).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = writeln!(page, "| `{key}` | {default} | `TIDEMILL_{variable}{name}` | {help} |");
+        writeln!(page, "| `{key}` | {default} | `TIDEMILL_{variable}{name}` | {help} |").unwrap();
     }
     page.push_str(
         "\nFlags of their own: `--bootstrap-servers`, `--application-id`, `--instance-id`, \

@@ -1,3 +1,5 @@
+//! The changelog's format: what is read, what is refused, what a topic must be.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -129,6 +131,8 @@ proptest! {
         value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..12)),
     ) {
         let key = if reserved { Some(MARKER_KEY.to_vec()) } else { key };
-        let _ = parse(key.as_deref(), value.as_deref());
+        if let Ok(ChangelogRecord::Entry { key: read, .. }) = parse(key.as_deref(), value.as_deref()) {
+            prop_assert_eq!(Some(read), key.as_deref());
+        }
     }
 }

@@ -1,3 +1,5 @@
+//! Who may use a state directory, and what is refused.
+
 use super::*;
 
 fn message(result: Result<StateDirectory, StateError>) -> String {

@@ -1,5 +1,10 @@
 //! What can go wrong with state.
 
+use crate::state::CatalogueError;
+
+/// How errors name a task's state where its name is not known; it is in the logs around them.
+const TASK: &str = "of the task";
+
 /// An error of a byte store or of what it holds.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -45,4 +50,23 @@ pub enum StateError {
         /// The codec's words.
         reason: String,
     },
+}
+
+impl StateError {
+    /// Damage of a task's state.
+    pub(crate) fn of_task(reason: impl ToString) -> Self {
+        Self::Damaged { store: TASK.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl From<CatalogueError> for StateError {
+    fn from(error: CatalogueError) -> Self {
+        let reason = error.to_string();
+        match error {
+            // Restoring from Kafka would not help: the changelog says the same.
+            CatalogueError::Newer { .. } => Self::Foreign { path: TASK.to_owned(), reason },
+            CatalogueError::Unreadable { .. } => Self::of_task(reason),
+            CatalogueError::Full { .. } => Self::Store { store: TASK.to_owned(), reason },
+        }
+    }
 }

@@ -10,8 +10,10 @@ pub mod keys;
 mod memory;
 mod overlay;
 mod positions;
+mod resident;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
+mod scan;
 #[cfg(test)]
 mod suite;
 mod task_state;

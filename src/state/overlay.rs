@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// allocator. An estimate, for budgets.
 const ENTRY_OVERHEAD: usize = 64;
 
+/// A key's new value; `None` where it is deleted.
+pub(crate) type Changed<'a> = Option<&'a [u8]>;
+
 /// Sorted changes; `None` deletes a key.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -17,7 +20,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// The change of a key: `None` where it is untouched here, `Some(None)` where it is deleted.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Changed<'_>> {
         self.changes.get(key).map(Option::as_deref)
     }
 
@@ -25,11 +28,11 @@ impl Overlay {
     pub(crate) fn set(&mut self, key: &[u8], parts: Option<[&[u8]; 2]>) {
         let Some(slot) = self.changes.get_mut(key) else {
             let value = parts.map(|parts| parts.concat().into_boxed_slice());
-            self.bytes += ENTRY_OVERHEAD + key.len() + length(&value);
+            self.bytes += ENTRY_OVERHEAD + key.len() + length(value.as_deref());
             self.changes.insert(key.into(), value);
             return;
         };
-        self.bytes -= length(slot);
+        self.bytes -= length(slot.as_deref());
         match (slot.as_mut(), parts) {
             // A value of the same size, the usual case of counters, is written in place.
             (Some(value), Some([head, tail])) if value.len() == head.len() + tail.len() => {
@@ -39,13 +42,13 @@ impl Overlay {
             }
             (_, parts) => *slot = parts.map(|parts| parts.concat().into_boxed_slice()),
         }
-        self.bytes += length(slot);
+        self.bytes += length(slot.as_deref());
     }
 
     /// Forgets the change of a key.
     pub(crate) fn forget(&mut self, key: &[u8]) {
         if let Some(value) = self.changes.remove(key) {
-            self.bytes -= ENTRY_OVERHEAD + key.len() + length(&value);
+            self.bytes -= ENTRY_OVERHEAD + key.len() + length(value.as_deref());
         }
     }
 
@@ -56,9 +59,9 @@ impl Overlay {
             return;
         }
         for (key, value) in younger.changes {
-            let (key_bytes, value_bytes) = (key.len(), length(&value));
+            let (key_bytes, value_bytes) = (key.len(), length(value.as_deref()));
             match self.changes.insert(key, value) {
-                Some(old) => self.bytes = self.bytes - length(&old) + value_bytes,
+                Some(old) => self.bytes = self.bytes - length(old.as_deref()) + value_bytes,
                 None => self.bytes += ENTRY_OVERHEAD + key_bytes + value_bytes,
             }
         }
@@ -95,8 +98,8 @@ impl Overlay {
     }
 }
 
-fn length(value: &Option<Box<[u8]>>) -> usize {
-    value.as_ref().map_or(0, |value| value.len())
+fn length(value: Option<&[u8]>) -> usize {
+    value.map_or(0, <[u8]>::len)
 }
 
 #[cfg(test)]

@@ -10,17 +10,18 @@
 //! records (store 0) are no entries: `scan` leaves them out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     iter,
 };
 
 use crate::{
     record::{Offset, Timestamp},
     state::{
-        ByteStore, EpochMarker, Positions, StateError, StoreCatalogue,
+        ByteStore, Entry, EpochMarker, Positions, StateError, StoreCatalogue,
         key_group::key_group,
         keys::{self, CATALOGUE_KEY, ENGINE_STORE},
-        overlay::Overlay,
+        overlay::{Changed, Overlay},
+        scan,
         timers::{TimerIndex, TimerPlace},
         value,
     },
@@ -29,9 +30,6 @@ use crate::{
 
 /// Epochs that can be sealed and not yet committed (EOS-6).
 const SEALED_MAX: usize = 2;
-
-/// How errors name the state; the task's own name is in the logs around them.
-const STORE: &str = "of the task";
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +76,12 @@ impl TaskState {
     fn open_with(store: Box<dyn ByteStore>, first: StoreCatalogue) -> Result<Self, StateError> {
         let positions = store.positions()?;
         if positions.as_ref().is_some_and(|positions| !positions.whole) {
-            return Err(damaged("the image is not a whole epoch: its restore was interrupted"));
+            return Err(StateError::of_task(
+                "the image is not a whole epoch: its restore was interrupted",
+            ));
         }
         let catalogue = match store.get(CATALOGUE_KEY)? {
-            Some(record) => StoreCatalogue::decode(&record).map_err(damaged)?,
+            Some(record) => StoreCatalogue::decode(&record)?,
             None => first,
         };
         let (marker, changelog_next) =
@@ -106,7 +106,7 @@ impl TaskState {
     /// overlay, as a catalogue record) where the catalogue has none. Allocated ids outlive an
     /// abort. Errors: all ids are taken.
     pub fn store_id(&mut self, qualified: &str) -> Result<u16, StateError> {
-        let (id, new) = self.catalogue.allocate(qualified).map_err(refused)?;
+        let (id, new) = self.catalogue.allocate(qualified)?;
         if new {
             self.put_catalogue()?;
         }
@@ -154,43 +154,16 @@ impl TaskState {
     }
 
     /// The live entries with `from <= key < to` over all layers, in key order.
-    pub fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
-        let mut changes = BTreeMap::new();
-        for overlay in iter::once(&self.committed).chain(&self.sealed).chain([&self.running]) {
-            changes.extend(overlay.range(from, to));
-        }
-        let mut changes = changes.into_iter().peekable();
-        let mut live = Vec::new();
-        let mut add = |key: Vec<u8>, framed: Vec<u8>| {
-            if keys::store_of(&key) != Some(ENGINE_STORE) {
-                live.push((key, value::unframe_owned(framed)?));
-            }
-            Ok::<_, StateError>(())
-        };
-        for entry in self.store.scan(from, to) {
-            let (key, value) = entry?;
-            while let Some((changed, change)) = changes.next_if(|(changed, _)| *changed < &key[..])
-            {
-                if let Some(change) = change {
-                    add(changed.to_vec(), change.to_vec())?;
-                }
-            }
-            match changes.next_if(|(changed, _)| *changed == &key[..]) {
-                Some((_, Some(change))) => add(key, change.to_vec())?,
-                Some((_, None)) => {}
-                None => add(key, value)?,
-            }
-        }
-        for (changed, change) in changes {
-            if let Some(change) = change {
-                add(changed.to_vec(), change.to_vec())?;
-            }
-        }
-        Ok(live)
+    pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<Entry>, StateError> {
+        let overlays = iter::once(&self.committed).chain(&self.sealed).chain([&self.running]);
+        let live = scan::merged(overlays, &*self.store, from, to);
+        let entries = live.filter(|entry| match entry {
+            Ok((key, _)) => keys::store_of(key) != Some(ENGINE_STORE),
+            Err(_) => true,
+        });
+        entries
+            .map(|entry| entry.and_then(|(key, value)| Ok((key, value::unframe_owned(value)?))))
+            .collect()
     }
 
     /// Sets a timer (deduplicated per store, key and time). `store` is a store id of its own, for
@@ -311,13 +284,7 @@ impl TaskState {
     /// is kept then.
     pub fn spill(&mut self, topic_id: &str, now: Timestamp) -> Result<(), StateError> {
         let Some(changelog_next) = self.changelog_next else { return Ok(()) };
-        let positions = Positions {
-            changelog_next,
-            changelog_topic_id: topic_id.to_owned(),
-            marker: self.marker.clone(),
-            whole: true,
-            written_at: now,
-        };
+        let positions = self.positions(changelog_next, topic_id, now);
         self.store.write(&mut self.committed.iter(), &positions)?;
         self.committed.clear();
         self.store.flush()
@@ -346,26 +313,31 @@ impl TaskState {
         topic_id: &str,
         now: Timestamp,
     ) -> Result<(), StateError> {
-        let positions = Positions {
-            changelog_next: self.changelog_next.unwrap_or(Offset(0)),
-            changelog_topic_id: topic_id.to_owned(),
-            marker: self.marker.clone(),
-            whole: true,
-            written_at: now,
-        };
+        let next = self.changelog_next.unwrap_or(Offset(0));
+        let positions = self.positions(next, topic_id, now);
         let none = Overlay::default();
         let youngest = self.sealed.back().unwrap_or(&none);
         self.store.write(&mut youngest.iter(), &positions)?;
         self.store.flush()
     }
 
+    fn positions(&self, changelog_next: Offset, topic_id: &str, now: Timestamp) -> Positions {
+        Positions {
+            changelog_next,
+            changelog_topic_id: topic_id.to_owned(),
+            marker: self.marker.clone(),
+            whole: true,
+            written_at: now,
+        }
+    }
+
     /// The change of a key in the epochs in progress, the youngest first.
-    fn uncommitted(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+    fn uncommitted(&self, key: &[u8]) -> Option<Changed<'_>> {
         iter::once(&self.running).chain(self.sealed.iter().rev()).find_map(|layer| layer.get(key))
     }
 
     fn put_catalogue(&mut self) -> Result<(), StateError> {
-        let record = self.catalogue.encode().map_err(refused)?;
+        let record = self.catalogue.encode()?;
         self.running.set(CATALOGUE_KEY, Some([&record, &[]]));
         Ok(())
     }
@@ -397,7 +369,7 @@ impl TaskState {
     /// Brings the index in line with the layers for one timer's stored key.
     fn reindex_timer(&mut self, key: &[u8]) -> Result<(), StateError> {
         let Some(domain) = self.timer_store(key) else { return Ok(()) };
-        let timer = keys::decode_timer_key(key).map_err(damaged)?;
+        let timer = keys::decode_timer_key(key).map_err(StateError::of_task)?;
         let place: TimerPlace = (timer.time, timer.store, timer.user_key.into_boxed_slice());
         if self.find(key)?.0.is_some() {
             self.timers.insert(domain, place, 0);
@@ -413,19 +385,11 @@ impl TaskState {
         for (store, domain) in self.catalogue.timers() {
             let (from, to) = keys::store_range(store);
             for (key, _) in self.scan(&from, to.as_deref())? {
-                let timer = keys::decode_timer_key(&key).map_err(damaged)?;
+                let timer = keys::decode_timer_key(&key).map_err(StateError::of_task)?;
                 let place = (timer.time, timer.store, timer.user_key.into_boxed_slice());
                 index.insert(domain, place, 0);
             }
         }
         Ok(index)
     }
-}
-
-fn damaged(reason: impl ToString) -> StateError {
-    StateError::Damaged { store: STORE.to_owned(), reason: reason.to_string() }
-}
-
-fn refused(reason: impl ToString) -> StateError {
-    StateError::Store { store: STORE.to_owned(), reason: reason.to_string() }
 }

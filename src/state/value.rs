@@ -23,10 +23,7 @@ pub enum ValueError {
 
 /// What follows the version byte.
 pub(crate) fn unframe(framed: &[u8]) -> Result<&[u8], StateError> {
-    check(framed).map_err(|reason| StateError::Damaged {
-        store: "of the task".to_owned(),
-        reason: reason.to_string(),
-    })
+    check(framed).map_err(StateError::of_task)
 }
 
 /// As [`unframe`], in place.

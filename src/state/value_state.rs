@@ -21,14 +21,15 @@ use hashbrown::HashTable;
 
 use crate::{
     formats::Codec,
-    state::{Layer, StateError, TaskState, key_group::key_group, keys},
+    state::{
+        Layer, StateError, TaskState,
+        key_group::key_group,
+        keys,
+        resident::{Resident, Slot, UNCHANGED},
+    },
 };
 
-/// The place in `changed` of an entry that the running epoch has not changed.
-const UNCHANGED: u32 = u32::MAX;
-
-/// A slot number in the table and its lists; `GONE` in `changed` where the entry was evicted.
-type Slot = u32;
+/// Stands in `changed` for an entry that was evicted.
 const GONE: Slot = u32::MAX;
 
 /// The values of one state of one operator in one task.
@@ -54,34 +55,6 @@ pub struct ValueState<K, V> {
     hand: usize,
     key_bytes: Vec<u8>,
     value_bytes: Vec<u8>,
-}
-
-/// A resident entry; a key without value is resident too, so that its absence is not looked up
-/// again.
-struct Resident<K, V> {
-    key: K,
-    value: Option<V>,
-    /// The last epoch that touched it.
-    touched: u64,
-    /// Its place in `changed`.
-    changed_at: Slot,
-    /// Encoded bytes of key and value when last seen.
-    bytes: u32,
-    /// Used since the hand last passed.
-    used: bool,
-    /// Whether the layers below hold a value.
-    stored: bool,
-}
-
-impl<K, V> Resident<K, V> {
-    fn is_changed(&self) -> bool {
-        self.changed_at != UNCHANGED
-    }
-
-    /// Memory that it takes, roughly: what is encoded stands for what is on the heap.
-    fn resident_bytes(&self) -> usize {
-        size_of::<Option<Self>>() + size_of::<Slot>() + 1 + self.bytes as usize
-    }
 }
 
 impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
@@ -115,6 +88,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
 
     /// Lets `evict` also take entries that the running epoch changed (encoding them early); they
     /// are then missing from [`ValueState::changed`]. For states whose changes nobody lists.
+    #[must_use]
     pub fn evicting_changed(mut self) -> Self {
         self.evict_changed = true;
         self

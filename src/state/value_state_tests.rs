@@ -1,3 +1,5 @@
+//! The resident cache in single steps; the models are in `suite`.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -24,6 +26,10 @@ impl Codec<u64> for Number {
             bytes.try_into().map_err(|_| CodecError { reason: "not 8 bytes".to_owned() })?;
         Ok(u64::from_be_bytes(bytes))
     }
+}
+
+fn owned(value: Option<&u64>) -> Option<u64> {
+    value.copied()
 }
 
 struct Fixture {
@@ -107,7 +113,7 @@ fn an_abort_drops_what_both_sealed_epochs_and_the_running_one_touched() {
     f.values.aborted();
     assert_eq!(f.values.resident_entries(), 1);
     f.values.verify(&f.state).unwrap();
-    let read = |f: &mut Fixture, key| f.values.read(&mut f.state, &key, |v| v.copied()).unwrap();
+    let read = |f: &mut Fixture, key| f.values.read(&mut f.state, &key, owned).unwrap();
     assert_eq!((read(&mut f, 1), read(&mut f, 2), read(&mut f, 4)), (Some(1), None, None));
 }
 
@@ -123,7 +129,7 @@ fn the_epoch_behind_a_committed_one_is_still_dropped() {
     f.state.abort().unwrap();
     f.values.aborted();
     assert_eq!(f.values.resident_entries(), 0, "both were touched by the second epoch");
-    assert_eq!(f.values.read(&mut f.state, &1, |v| v.copied()).unwrap(), Some(1));
+    assert_eq!(f.values.read(&mut f.state, &1, owned).unwrap(), Some(1));
 }
 
 #[test]
@@ -137,10 +143,10 @@ fn a_delete_of_an_uncommitted_epoch_that_was_read_again_is_dropped_with_it() {
     // Two rounds: the first takes the marks of use.
     f.values.evict(&mut f.state, 0).unwrap();
     assert_eq!(f.values.resident_entries(), 0);
-    assert_eq!(f.values.read(&mut f.state, &1, |v| v.copied()).unwrap(), None);
+    assert_eq!(f.values.read(&mut f.state, &1, owned).unwrap(), None);
     f.state.abort().unwrap();
     f.values.aborted();
-    assert_eq!(f.values.read(&mut f.state, &1, |v| v.copied()).unwrap(), Some(1));
+    assert_eq!(f.values.read(&mut f.state, &1, owned).unwrap(), Some(1));
 }
 
 #[test]
@@ -226,5 +232,5 @@ fn values_come_back_after_a_restart() {
     let mut state = TaskState::open(f.stores.open("0_0").unwrap()).unwrap();
     let mut values = ValueState::new("op", "count", f.codec.clone(), f.codec.clone());
     values.open(&mut state).unwrap();
-    assert_eq!(values.read(&mut state, &1, |v| v.copied()).unwrap(), Some(2));
+    assert_eq!(values.read(&mut state, &1, owned).unwrap(), Some(2));
 }

@@ -28,12 +28,37 @@ const UNKNOWN_EPOCH: i16 = -1;
 /// What is answered by one event, however it ends.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
-    CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
-    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
-    Bounds { id: RequestId, partitions: Vec<TopicPartition> },
-    FindBlockers { id: RequestId, partition: TopicPartition },
-    Describe { id: RequestId, topics: Vec<TopicName> },
-    Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
+    CommittedOffsets {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    CommitOffsets {
+        id: RequestId,
+        proof: MemberProof,
+        offsets: Vec<OffsetCommit>,
+    },
+    Bounds {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    FindBlockers {
+        id: RequestId,
+        partition: TopicPartition,
+    },
+    Describe {
+        id: RequestId,
+        topics: Vec<TopicName>,
+    },
+    Fence {
+        id: RequestId,
+        transactional_id: Rc<str>,
+        expected: ProducerEpoch,
+        aborting: bool,
+    },
+    /// DescribeGroups.
+    DescribeGroup {
+        id: RequestId,
+    },
 }
 
 /// A request as the broker gets it.
@@ -368,13 +393,21 @@ impl Cluster {
     }
 
     pub(super) fn force_rebalance(&mut self, group: &Rc<str>) {
+        if self.rebalance(group) {
+            self.faults.count(FaultKind::Rebalance);
+        }
+    }
+
+    /// Makes a stable group rebalance; tells whether it was.
+    pub(super) fn rebalance(&mut self, group: &Rc<str>) -> bool {
         let now = self.now();
         let state = self.group_mut(group);
-        if state.phase == Phase::Stable {
-            state.prepare_rebalance(now, Duration::ZERO);
-            self.faults.count(FaultKind::Rebalance);
-            self.check_group(group);
+        if state.phase != Phase::Stable {
+            return false;
         }
+        state.prepare_rebalance(now, Duration::ZERO);
+        self.check_group(group);
+        true
     }
 
     /// Tells whether the member was there.
@@ -450,6 +483,9 @@ impl Cluster {
             }
             Question::Fence { id, transactional_id, expected, aborting } => {
                 return self.fence_expected(id, transactional_id, expected, aborting);
+            }
+            Question::DescribeGroup { id } => {
+                Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
             }
         })
     }
@@ -545,5 +581,6 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::FindBlockers { id, .. } => Event::Blockers { id: *id, result: Err(reason()) },
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
+        Question::DescribeGroup { id } => Event::GroupDescribed { id: *id, result: Err(reason()) },
     }
 }

@@ -114,9 +114,6 @@ impl Cluster {
     }
 
     fn assign(&mut self, id: ClientId, partitions: BTreeSet<TopicPartition>) {
-        if partitions.is_empty() {
-            return;
-        }
         if let Some(client) = self.clients.get_mut(&id) {
             client.membership.owned.extend(partitions.iter().cloned());
         }
@@ -128,7 +125,11 @@ impl Cluster {
         if client.membership.token != token {
             return;
         }
+        // A join that was still waiting is answered when its member is removed: one that leaves
+        // does not come back for that.
+        let leaving = client.membership.phase == MemberPhase::Leaving;
         match answer {
+            Answer::Joined(_) if leaving => {}
             Answer::Joined(Ok(joined)) => self.joined(id, joined),
             Answer::Joined(Err(code)) | Answer::Heartbeat(Err(code)) => self.refused(id, code),
             Answer::Heartbeat(Ok(())) => self.next_heartbeat(id),

@@ -111,6 +111,15 @@ impl Cluster {
         match request {
             Request::Join { topics } => self.subscribe(id, topics),
             Request::Leave => self.leave(id),
+            Request::Rejoin => {
+                if let Some(client) = self.clients.get(&id) {
+                    let group = client.settings.application.as_str().into();
+                    self.rebalance(&group);
+                }
+            }
+            Request::DescribeGroup { id: question } => {
+                self.ask(id, Question::DescribeGroup { id: question });
+            }
             Request::Accept { partitions } => self.accept(id, partitions),
             Request::Release { partitions } => self.release(id, &partitions),
             Request::Read { partition, offset } => self.read(id, partition, offset),

@@ -1,6 +1,6 @@
 //! Shows a topology: subtopologies, topics, steps and stores, as text, JSON or Graphviz.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use serde::Serialize;
 
@@ -181,6 +181,15 @@ impl Description {
         for part in &self.subtopologies {
             graphviz_part(&mut out, part);
         }
+        let mut topics = BTreeSet::new();
+        for part in &self.subtopologies {
+            topics.extend(part.sources.iter().map(|source| &source.topic));
+            topics.extend(part.steps.iter().filter_map(|step| step.topic.as_ref()));
+        }
+        for topic in topics {
+            let (id, label) = (topic_id(topic), quoted(topic));
+            line(&mut out, format_args!("  {id} [label={label}, shape=cds, style=solid];"));
+        }
         out.push_str("}\n");
         out
     }
@@ -208,17 +217,17 @@ fn graphviz_part(out: &mut String, part: &DescribedSubtopology) {
         line(out, format_args!("    {} -> {id} [dir=both, style=dashed];", node(step)));
     }
     line(out, format_args!("  }}"));
-    let topic = |name: &str| quoted(&format!("topic {name}"));
     for source in &part.sources {
-        let (id, label) = (topic(&source.topic), quoted(&source.topic));
-        line(out, format_args!("  {id} [label={label}, shape=parallelogram, style=solid];"));
-        line(out, format_args!("  {id} -> {};", node(&source.name)));
+        line(out, format_args!("  {} -> {};", topic_id(&source.topic), node(&source.name)));
     }
-    for (step, name) in part.steps.iter().filter_map(|step| Some((step, step.topic.as_ref()?))) {
-        let (id, label) = (topic(name), quoted(name));
-        line(out, format_args!("  {id} [label={label}, shape=parallelogram, style=solid];"));
-        line(out, format_args!("  {} -> {id};", node(&step.name)));
+    for (step, topic) in part.steps.iter().filter_map(|step| Some((step, step.topic.as_ref()?))) {
+        line(out, format_args!("  {} -> {};", node(&step.name), topic_id(topic)));
     }
+}
+
+/// A topic's node: one for the whole graph.
+fn topic_id(topic: &str) -> String {
+    quoted(&format!("topic {topic}"))
 }
 
 fn line(out: &mut String, line: std::fmt::Arguments<'_>) {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::topology::{InternalTopic, InternalTopicKind};
+use crate::{
+    state::changelog::changelog_violations,
+    topology::{InternalTopic, InternalTopicKind},
+};
 
 /// A topic as it exists.
 #[derive(Debug, Clone, Copy)]
@@ -27,20 +30,6 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// How a configured value must relate to the wanted one.
-enum Relation {
-    Equal,
-    /// At least as large; -1 (no limit) is the largest.
-    AtLeast,
-}
-
-fn relation(key: &str) -> Relation {
-    match key {
-        "cleanup.policy" | "message.timestamp.type" => Relation::Equal,
-        _ => Relation::AtLeast,
-    }
-}
-
 /// All differences that matter: more than what is wanted is no problem.
 pub fn check(wanted: &InternalTopic, existing: &ExistingTopic<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -48,52 +37,74 @@ pub fn check(wanted: &InternalTopic, existing: &ExistingTopic<'_>) -> Vec<Proble
         problems.push(Problem { topic: wanted.name.clone(), what, remedy });
     };
     if existing.partitions != wanted.partitions {
-        let (has, needs) = (existing.partitions, wanted.partitions);
         let content = match wanted.kind {
             InternalTopicKind::Repartition => "records on their way",
-            InternalTopicKind::Changelog => "the state",
+            InternalTopicKind::Changelog => "state",
         };
         problem(
-            format!("it has {has} partitions and needs {needs}"),
+            format!("it has {} partitions and needs {}", existing.partitions, wanted.partitions),
             format!(
-                "its partition count is fixed while it holds {content}: give its inputs the \
+                "its partition count is fixed while it holds {content}: give the inputs the \
                  counts that they had, or start over with `tidemill reset`"
             ),
         );
     }
-    if existing.replication < wanted.replication {
-        problem(
-            format!("it has {} replicas and needs {}", existing.replication, wanted.replication),
-            format!(
-                "reassign it with kafka-reassign-partitions.sh to {} replicas",
-                wanted.replication
-            ),
-        );
-    }
-    for (key, value) in &wanted.config {
-        let found = existing.config.get(key).map(String::as_str);
-        if !fulfils(key, value, found) {
-            let (topic, found) = (&wanted.name, found.unwrap_or("not set"));
-            problem(
-                format!("{key} is {found} and must be {value}{}", consequence(key)),
-                format!(
-                    "kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
-                     --add-config {key}={value}"
-                ),
-            );
+    match wanted.kind {
+        InternalTopicKind::Changelog => {
+            // The wanted replication is 3 exactly where there are three brokers or more.
+            let brokers = usize::try_from(wanted.replication).unwrap_or(1);
+            let wrong = changelog_violations(brokers, existing.replication, existing.config);
+            for what in wrong {
+                // Each begins with the setting's name, or with the replication factor.
+                let setting = wanted.config.iter().find(|(key, _)| what.starts_with(*key));
+                let remedy = setting.map_or_else(more_replicas, |(key, value)| {
+                    remedy(wanted, &format!("{key}={value}"))
+                });
+                problem(what, remedy);
+            }
+        }
+        InternalTopicKind::Repartition => {
+            if existing.replication < wanted.replication {
+                let (found, needed) = (existing.replication, wanted.replication);
+                problem(
+                    format!("replication factor is {found}, must be {needed}"),
+                    more_replicas(),
+                );
+            }
+            for (key, value) in &wanted.config {
+                let found = existing.config.get(key).map_or("unknown", String::as_str);
+                if !fulfils(key, value, found) {
+                    problem(
+                        format!("{key} is {found}, must be {value}{}", consequence(key)),
+                        remedy(wanted, &format!("{key}={value}")),
+                    );
+                }
+            }
         }
     }
     problems
 }
 
-fn fulfils(key: &str, wanted: &str, found: Option<&str>) -> bool {
-    let Some(found) = found else { return false };
-    match relation(key) {
-        Relation::Equal => found == wanted,
-        Relation::AtLeast => match (limit(found), limit(wanted)) {
-            (Some(found), Some(wanted)) => found >= wanted,
-            _ => found == wanted,
-        },
+fn more_replicas() -> String {
+    "add replicas with kafka-reassign-partitions.sh".into()
+}
+
+fn remedy(wanted: &InternalTopic, setting: &str) -> String {
+    format!(
+        "alter it: kafka-configs.sh --alter --entity-type topics --entity-name {} --add-config {setting}",
+        wanted.name
+    )
+}
+
+/// Whether a setting of a repartition topic will do: words must be equal, numbers at least as
+/// large.
+fn fulfils(key: &str, wanted: &str, found: &str) -> bool {
+    if matches!(key, "cleanup.policy" | "message.timestamp.type") {
+        return found == wanted;
+    }
+    match (limit(found), limit(wanted)) {
+        (Some(found), Some(wanted)) => found >= wanted,
+        _ => found == wanted,
     }
 }
 
@@ -105,9 +116,13 @@ fn limit(value: &str) -> Option<i64> {
 /// What would happen otherwise.
 fn consequence(key: &str) -> &'static str {
     match key {
-        "cleanup.policy" => " (records that are still needed would be deleted)",
-        "retention.ms" | "retention.bytes" => " (records would be deleted before they are read)",
-        "delete.retention.ms" => " (deleted keys would come back out of old local state)",
+        "cleanup.policy" | "retention.ms" | "retention.bytes" => {
+            " (records would be deleted before they are read)"
+        }
+        "message.timestamp.type" => " (records would lose their event time)",
+        "message.timestamp.before.max.ms" | "message.timestamp.after.max.ms" => {
+            " (records of other times would be refused)"
+        }
         "min.insync.replicas" => " (a broker's crash could lose what was committed)",
         _ => "",
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    state::{KEY_GROUPS_DEFAULT, check_partitions},
+    state::{KEY_GROUPS_DEFAULT, changelog, check_partitions},
     topology::{SourceNode, Subtopology, TopicRef, Topology},
 };
 
@@ -227,27 +227,19 @@ fn check_keyed(part: &Subtopology, plan: &SubtopologyPlan, errors: &mut Vec<Topi
 /// The largest value of Kafka's long settings.
 const UNLIMITED: &str = "9223372036854775807";
 
-/// How long a deleted key's tombstone stays in a changelog: a local image or snapshot older than
-/// this is refused, since deleted keys would come back with it.
-const TOMBSTONES_KEPT_MS: &str = "604800000";
-
 fn internal_topic(
     kind: InternalTopicKind,
     name: String,
     partitions: i32,
     brokers: usize,
-    config: &[(&str, &str)],
+    mut config: BTreeMap<String, String>,
 ) -> InternalTopic {
-    let mut config: BTreeMap<String, String> =
-        config.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     // With a single replica a commit marker can be lost for good when its leader is away at the
-    // wrong moment, and committed data with it (facts 9.6).
-    let replication = if brokers >= 3 {
+    // wrong moment, and committed data with it (facts 9.6): the same rule for both kinds.
+    let replication = changelog::changelog_replication(brokers);
+    if replication >= 3 {
         config.insert("min.insync.replicas".into(), "2".into());
-        3
-    } else {
-        -1
-    };
+    }
     InternalTopic { kind, name, partitions, replication, config }
 }
 
@@ -262,14 +254,15 @@ fn repartition_topic(name: String, partitions: i32, brokers: usize) -> InternalT
         ("message.timestamp.before.max.ms", UNLIMITED),
         ("message.timestamp.after.max.ms", UNLIMITED),
     ];
-    internal_topic(InternalTopicKind::Repartition, name, partitions, brokers, &config)
+    let config = config.map(|(key, value)| (key.into(), value.into())).into();
+    internal_topic(InternalTopicKind::Repartition, name, partitions, brokers, config)
 }
 
 fn changelog_topic(name: String, partitions: i32, brokers: usize) -> InternalTopic {
-    let config = [
-        ("cleanup.policy", "compact"),
-        ("delete.retention.ms", TOMBSTONES_KEPT_MS),
-        ("message.timestamp.type", "CreateTime"),
-    ];
-    internal_topic(InternalTopicKind::Changelog, name, partitions, brokers, &config)
+    let config = changelog::changelog_config(brokers);
+    internal_topic(InternalTopicKind::Changelog, name, partitions, brokers, config)
 }
+
+#[cfg(test)]
+#[path = "internal_topics_tests.rs"]
+mod tests;

@@ -2,12 +2,13 @@
 //!
 //! Start at [`StreamThread::step`]. The files follow its duties: `thread` (the step), `membership`
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
-//! (records into the running epoch), `commit` (the epoch's actions), `blocked` (dead owners).
+//! (records into the running epoch), `commit` (the epoch's actions), `blocked` (dead owners), `orphans` (partitions that nobody was given).
 
 mod blocked;
 mod commit;
 mod lifecycle;
 mod membership;
+mod orphans;
 mod processing;
 mod thread;
 

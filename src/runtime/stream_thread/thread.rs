@@ -130,6 +130,7 @@ pub(super) enum Question {
     Blockers { task: TaskId, changelog: bool },
     Fence { task: TaskId, transactional_id: String },
     Describe(Vec<TopicName>),
+    Group,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +175,7 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     published_at: Option<Duration>,
     described_at: Duration,
     pub(super) purged_at: Duration,
+    pub(super) orphans: super::orphans::Orphans,
 }
 
 /// Events handled in one step.
@@ -219,6 +221,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             published_at: None,
             described_at: Duration::ZERO,
             purged_at: Duration::ZERO,
+            orphans: super::orphans::Orphans::default(),
         }
     }
 
@@ -355,6 +358,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Event::Blockers { id, result } => self.blockers_answered(id, result, now),
             Event::Fenced { id, result } => self.fenced(id, result, now),
             Event::Described { id, result } => self.described(id, result),
+            Event::GroupDescribed { id, result } => self.group_described(id, result),
             Event::ReadFailed { partition, cause } => self.read_failed(&partition, &cause),
             Event::Fatal(cause) => self.fatal(&cause),
         }
@@ -415,6 +419,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.described_at = now.mono;
             self.describe();
         }
+        self.look_for_orphans(now);
         if let Some((epoch, at)) = self.resolve_again
             && now.mono >= at
         {

@@ -1,5 +1,7 @@
 //! What a crash and damage leave of a RocksDB store.
 
+#![allow(clippy::disallowed_methods)] // a crash is awaited against the real clock
+
 use std::{
     fs,
     path::{Path, PathBuf},

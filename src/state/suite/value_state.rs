@@ -28,6 +28,10 @@ impl Codec<String> for Text {
     }
 }
 
+fn owned(value: Option<&String>) -> Option<String> {
+    value.cloned()
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Update(String, Option<String>),
@@ -122,7 +126,7 @@ impl<B: Backend> Run<B> {
                 }
             }
             Step::Read(key) => {
-                let value = self.values.read(state, &key, |value| value.cloned()).unwrap();
+                let value = self.values.read(state, &key, owned).unwrap();
                 assert_eq!(value, self.running.get(&key).cloned(), "key {key}");
             }
             Step::Evict(budget) => {
