@@ -11,13 +11,13 @@ use std::{
 
 use crate::{
     record::{TopicName, TopicPartition},
-    runtime::{GroupMetadata, Member},
+    runtime::Member,
     testing::{
         assignor::{self, Claim},
         client::ClientId,
         codes::ErrorCode,
         group_offsets::GroupOffsets,
-        settings::ClientSettings,
+        requests::{JoinAnswer, JoinRequest, MemberProof},
     },
 };
 
@@ -32,45 +32,6 @@ pub(super) enum Phase {
         deadline: Duration,
     },
     Stable,
-}
-
-/// JoinGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinRequest {
-    /// Names the client's question: comes back with the answer, however late.
-    pub(super) token: u64,
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) claim: Claim,
-    pub(super) session_timeout: Duration,
-    pub(super) rebalance_timeout: Duration,
-}
-
-/// Who speaks, in heartbeats and offset commits.
-#[derive(Debug, Clone)]
-pub(super) struct MemberProof {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-}
-
-impl MemberProof {
-    /// What a client sends along with offsets.
-    pub(super) fn new(group: &GroupMetadata, settings: &ClientSettings) -> Self {
-        Self {
-            generation: group.generation(),
-            member_id: group.member_id().to_owned(),
-            instance_id: settings.group_instance_id(),
-        }
-    }
-}
-
-/// The answer to JoinGroup and SyncGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinAnswer {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) assigned: BTreeSet<TopicPartition>,
 }
 
 /// An answer that the coordinator gives now, perhaps to somebody who asked long ago.

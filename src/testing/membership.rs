@@ -8,12 +8,11 @@ use crate::{
     runtime::{Event, FatalCause},
     testing::{
         assignor::Claim,
-        broker::{Answer, BrokerRequest},
         client::{ClientId, MemberPhase, Membership, ReadState},
         cluster::{Cluster, Reply, Timer},
         codes::ErrorCode,
         faults::FaultKind,
-        group::{JoinAnswer, JoinRequest, MemberProof},
+        requests::{Answer, BrokerRequest, JoinAnswer, JoinRequest, MemberProof},
     },
 };
 
@@ -54,6 +53,15 @@ impl Cluster {
             rebalance_timeout: settings.max_poll_interval,
         };
         self.send(id, Reply::Group { token }, BrokerRequest::Join(request));
+    }
+
+    /// `Request::Rejoin`: a member at rest joins again, and so the group rebalances.
+    pub(super) fn rejoin(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let membership = &client.membership;
+        if membership.phase == MemberPhase::Member && membership.releasing.is_empty() {
+            self.send_join(id);
+        }
     }
 
     /// `Request::Leave`: what it owns is given up without another word.
@@ -125,11 +133,7 @@ impl Cluster {
         if client.membership.token != token {
             return;
         }
-        // A join that was still waiting is answered when its member is removed: one that leaves
-        // does not come back for that.
-        let leaving = client.membership.phase == MemberPhase::Leaving;
         match answer {
-            Answer::Joined(_) if leaving => {}
             Answer::Joined(Ok(joined)) => self.joined(id, joined),
             Answer::Joined(Err(code)) | Answer::Heartbeat(Err(code)) => self.refused(id, code),
             Answer::Heartbeat(Ok(())) => self.next_heartbeat(id),

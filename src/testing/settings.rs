@@ -129,6 +129,7 @@ impl Default for SimSettings {
             retry_backoff: Delay::between(ms(5), ms(20)),
             request_timeout: ms(3_000),
             rebalance_delay: Delay::up_to(ms(100)),
+            static_rejoin_keeps_limbo: true,
             timeout_scan: Delay::up_to(ms(1_500)),
             ..Self::quiet()
         }
