@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(missing(|t| t.fenced = 0).len(), 1);
         assert_eq!(missing(|t| t.scales = 0).len(), 1);
         assert_eq!(missing(|t| t.wipes = 0).len(), 1);
-        assert_eq!(missing(|t| drop(t.phases.insert(Phase::Seal, 1))).len(), 1);
-        assert_eq!(missing(|t| drop(t.phases.remove(&Phase::Apply))).len(), 1);
+        assert_eq!(missing(|t| t.phases.retain(|phase, _| *phase != Phase::Seal)).len(), 1);
+        assert_eq!(missing(|t| t.phases.values_mut().for_each(|hits| *hits = 1)).len(), 6);
     }
 }
