@@ -23,6 +23,10 @@ pub mod state;
 #[allow(clippy::indexing_slicing)] // by lanes and by the plan's own numbers, never by input
 pub mod runtime;
 
+// Carried.
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 // Watched, set up, commanded.
 #[cfg(feature = "service")]
 pub mod cli;

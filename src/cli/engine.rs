@@ -37,7 +37,7 @@ pub struct Job {
     /// All settings.
     pub settings: Settings,
     /// The state directory.
-    pub directory: StateDirectory,
+    pub directory: Arc<StateDirectory>,
     /// Where it publishes.
     pub status: StatusBoard,
     /// Where a stop is asked for; shared by all applications of the process.
@@ -98,7 +98,8 @@ impl Job {
     ) -> Result<(), Error> {
         let connections = Arc::new(connect(&self)?);
         let settings = thread_settings(&self.settings, incarnation, mutant);
-        let Self { plan, settings: all, directory, status, stop } = self;
+        // The lock is held to the end; connections that open stores hold it longer.
+        let Self { plan, settings: all, directory: _held, status, stop } = self;
         let instance = Instance {
             plan: Arc::new(plan),
             settings,
@@ -108,11 +109,7 @@ impl Job {
             status,
             stop,
         };
-        let outcome = instance.run();
-        // The directory's lock is held until no thread uses its stores any more.
-        drop(instance);
-        drop(directory);
-        match outcome {
+        match instance.run() {
             Outcome::Drained => Ok(()),
             Outcome::Failed(failure) => Err(failure.into()),
         }

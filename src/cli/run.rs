@@ -120,7 +120,7 @@ fn prepare(
     Ok(Some(Job {
         plan,
         settings: settings.clone(),
-        directory,
+        directory: Arc::new(directory),
         status: board.status.clone(),
         stop: patience.stop.clone(),
     }))

@@ -28,14 +28,37 @@ const UNKNOWN_EPOCH: i16 = -1;
 /// What is answered by one event, however it ends.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
-    CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
-    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
-    Bounds { id: RequestId, partitions: Vec<TopicPartition> },
-    FindBlockers { id: RequestId, partition: TopicPartition },
-    Describe { id: RequestId, topics: Vec<TopicName> },
-    Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
+    CommittedOffsets {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    CommitOffsets {
+        id: RequestId,
+        proof: MemberProof,
+        offsets: Vec<OffsetCommit>,
+    },
+    Bounds {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    FindBlockers {
+        id: RequestId,
+        partition: TopicPartition,
+    },
+    Describe {
+        id: RequestId,
+        topics: Vec<TopicName>,
+    },
+    Fence {
+        id: RequestId,
+        transactional_id: Rc<str>,
+        expected: ProducerEpoch,
+        aborting: bool,
+    },
     /// DescribeGroups.
-    DescribeGroup { id: RequestId },
+    DescribeGroup {
+        id: RequestId,
+    },
 }
 
 /// A request as the broker gets it.
@@ -558,8 +581,6 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::FindBlockers { id, .. } => Event::Blockers { id: *id, result: Err(reason()) },
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
-        Question::DescribeGroup { id } => {
-            Event::GroupDescribed { id: *id, result: Err(reason()) }
-        }
+        Question::DescribeGroup { id } => Event::GroupDescribed { id: *id, result: Err(reason()) },
     }
 }

@@ -1,0 +1,124 @@
+//! What a client's error means: pure tables, by facts 2.2.
+
+use super::native::{Error, code, code_name};
+use crate::runtime::{FatalCause, ReadFailure, TransactionFailure};
+
+/// What can be done about a failed transaction call.
+pub(super) fn of_transaction(error: &Error) -> TransactionFailure {
+    let reason = error.to_string();
+    match error.code {
+        code::FENCED | code::PRODUCER_FENCED | code::INVALID_PRODUCER_EPOCH => {
+            TransactionFailure::Fenced(reason)
+        }
+        _ if error.requires_abort && !error.fatal => TransactionFailure::Abortable(reason),
+        _ => TransactionFailure::Unknown(reason),
+    }
+}
+
+/// Whether a record that the broker did not take is itself the cause.
+pub(super) fn caused_by_record(error: i32) -> bool {
+    matches!(
+        error,
+        code::INVALID_MSG
+            | code::INVALID_MSG_SIZE
+            | code::MSG_SIZE_TOO_LARGE
+            | code::RECORD_LIST_TOO_LARGE
+            | code::INVALID_TIMESTAMP
+            | code::INVALID_RECORD
+    )
+}
+
+/// Why a partition cannot be read.
+pub(super) fn of_read(error: i32, reason: &str) -> ReadFailure {
+    match error {
+        code::OFFSET_OUT_OF_RANGE | code::AUTO_OFFSET_RESET => ReadFailure::OutOfRange,
+        code::UNKNOWN_TOPIC_OR_PART
+        | code::UNKNOWN_PARTITION
+        | code::UNKNOWN_TOPIC
+        | code::UNKNOWN_TOPIC_ID => ReadFailure::UnknownPartition,
+        other => ReadFailure::Other(format!("{}: {reason}", code_name(other))),
+    }
+}
+
+/// Whether an error makes a consumer useless, and why.
+pub(super) fn of_consumer(error: i32, reason: &str, fatal: bool) -> Option<FatalCause> {
+    let words = format!("{}: {reason}", code_name(error));
+    match error {
+        code::FENCED_INSTANCE_ID => Some(FatalCause::FencedInstanceId(words)),
+        code::TOPIC_AUTHORIZATION_FAILED
+        | code::GROUP_AUTHORIZATION_FAILED
+        | code::CLUSTER_AUTHORIZATION_FAILED
+        | code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        | code::AUTHENTICATION => Some(FatalCause::Unauthorized(words)),
+        _ if fatal => Some(FatalCause::Other(words)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: i32, fatal: bool, requires_abort: bool) -> Error {
+        Error { fatal, requires_abort, ..Error::new(code, "words") }
+    }
+
+    #[test]
+    fn transaction_errors_are_told_apart_by_what_can_be_done() {
+        type Kind = fn(String) -> TransactionFailure;
+        let (fenced, abortable, unknown): (Kind, Kind, Kind) = (
+            TransactionFailure::Fenced,
+            TransactionFailure::Abortable,
+            TransactionFailure::Unknown,
+        );
+        let table = [
+            (code::FENCED, true, false, fenced, "_FENCED: words"),
+            (code::PRODUCER_FENCED, true, false, fenced, "PRODUCER_FENCED: words"),
+            (code::INVALID_PRODUCER_EPOCH, true, false, fenced, "INVALID_PRODUCER_EPOCH: words"),
+            (22, false, true, abortable, "ILLEGAL_GENERATION: words"),
+            (25, false, true, abortable, "UNKNOWN_MEMBER_ID: words"),
+            (code::FENCED_INSTANCE_ID, false, true, abortable, "FENCED_INSTANCE_ID: words"),
+            // An error of both kinds is dead: aborting is no use.
+            (code::TRANSPORT, true, true, unknown, "_TRANSPORT: words"),
+            (code::TIMED_OUT, false, false, unknown, "_TIMED_OUT: words"),
+            (-172, false, false, unknown, "_STATE: words"),
+        ];
+        for (code, fatal, requires_abort, kind, reason) in table {
+            let failure = of_transaction(&error(code, fatal, requires_abort));
+            assert_eq!(failure, kind(reason.to_owned()), "code {code}");
+        }
+    }
+
+    #[test]
+    fn only_a_record_s_own_faults_are_held_against_it() {
+        for code in [2, 4, 10, 18, 32, 87] {
+            assert!(caused_by_record(code), "{}", code_name(code));
+        }
+        // Purged, timed out, fenced, or another record of the batch was invalid.
+        for code in [-152, -151, -192, -144, -138, 3, 6, 90] {
+            assert!(!caused_by_record(code), "{}", code_name(code));
+        }
+    }
+
+    #[test]
+    fn a_lost_position_is_never_mistaken_for_a_passing_error() {
+        assert_eq!(of_read(1, ""), ReadFailure::OutOfRange);
+        assert_eq!(of_read(code::AUTO_OFFSET_RESET, ""), ReadFailure::OutOfRange);
+        assert_eq!(of_read(3, ""), ReadFailure::UnknownPartition);
+        assert_eq!(
+            of_read(code::TRANSPORT, "broken pipe"),
+            ReadFailure::Other("_TRANSPORT: broken pipe".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_fenced_instance_id_is_a_twin() {
+        assert!(matches!(
+            of_consumer(code::FENCED_INSTANCE_ID, "", true),
+            Some(FatalCause::FencedInstanceId(_))
+        ));
+        assert!(matches!(of_consumer(30, "", false), Some(FatalCause::Unauthorized(_))));
+        assert!(matches!(of_consumer(-196, "", true), Some(FatalCause::Other(_))));
+        assert_eq!(of_consumer(code::TRANSPORT, "", false), None);
+    }
+}

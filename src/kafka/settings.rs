@@ -1,0 +1,274 @@
+//! How to reach Kafka. Properties that exactly-once rests on are refused by name.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The connection's settings, as files and flags give them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// `host:port` of some brokers, separated by commas.
+    pub bootstrap_servers: String,
+    /// A member that is silent for this long loses its partitions.
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
+    /// How often a member shows that it is alive; at most a third of the session's time-out.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+    /// A thread that does not come back from its work for this long loses its partitions.
+    #[serde(with = "humantime_serde")]
+    pub max_poll_interval: Duration,
+    /// The broker aborts a transaction that is open for this long. Default: the larger of ten
+    /// seconds and three epoch intervals.
+    #[serde(with = "humantime_serde")]
+    pub transaction_timeout: Option<Duration>,
+    /// How long a transaction call may take before its producer is given up.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+    /// How long a request may stay without an answer.
+    #[serde(with = "humantime_serde")]
+    pub socket_timeout: Duration,
+    /// Replicas of internal topics; -1 takes the broker's default.
+    pub replication_factor: i32,
+    /// Further librdkafka properties, by librdkafka's names.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "localhost:9092".to_owned(),
+            session_timeout: Duration::from_secs(15),
+            heartbeat_interval: Duration::from_secs(1),
+            max_poll_interval: Duration::from_secs(300),
+            transaction_timeout: None,
+            call_timeout: Duration::from_secs(30),
+            socket_timeout: Duration::from_secs(10),
+            replication_factor: -1,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// A setting that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A property that the guarantees rest on.
+    #[error("kafka.properties: {name} cannot be set: {reason}")]
+    Reserved {
+        /// The property.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Two settings contradict each other.
+    #[error("kafka.{name}: {reason}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A connection that could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The client refuses its configuration, or has no resources.
+    #[error("kafka client: {0}")]
+    Client(String),
+}
+
+/// Properties that may not be passed through, and why.
+const RESERVED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use the setting bootstrap-servers"),
+    ("metadata.broker.list", "use the setting bootstrap-servers"),
+    ("enable.idempotence", "without it a retry duplicates records"),
+    ("acks", "exactly-once needs acks=all"),
+    ("request.required.acks", "exactly-once needs acks=all"),
+    ("enable.gapless.guarantee", "transactions imply it"),
+    ("max.in.flight", "more than five break the producer's sequence"),
+    ("max.in.flight.requests.per.connection", "more than five break the producer's sequence"),
+    ("retries", "idempotence needs unlimited retries within the message time-out"),
+    ("message.send.max.retries", "idempotence needs unlimited retries"),
+    ("transactional.id", "it is derived from application, instance and thread"),
+    ("transaction.timeout.ms", "use the setting transaction-timeout"),
+    ("message.timeout.ms", "it is derived from transaction-timeout"),
+    ("delivery.timeout.ms", "it is derived from transaction-timeout"),
+    ("isolation.level", "uncommitted records must not be read"),
+    ("enable.auto.commit", "offsets are committed in the transaction only"),
+    ("auto.commit.enable", "offsets are committed in the transaction only"),
+    ("enable.auto.offset.store", "offsets are committed in the transaction only"),
+    ("auto.offset.reset", "a lost position stops the task, it is never guessed"),
+    ("group.id", "it is the application's name"),
+    ("group.instance.id", "it is derived from instance and thread"),
+    ("group.protocol", "only the classic protocol is supported"),
+    ("group.remote.assignor", "only the classic protocol is supported"),
+    ("partition.assignment.strategy", "ownership needs cooperative-sticky"),
+    ("enable.partition.eof", "it is set where it is needed"),
+    ("session.timeout.ms", "use the setting session-timeout"),
+    ("heartbeat.interval.ms", "use the setting heartbeat-interval"),
+    ("max.poll.interval.ms", "use the setting max-poll-interval"),
+    ("socket.timeout.ms", "use the setting socket-timeout"),
+    ("partitioner", "partitions are chosen by the topology"),
+    ("allow.auto.create.topics", "topics are created explicitly"),
+];
+
+impl Settings {
+    /// Checks what librdkafka does not, and refuses reserved properties.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if let Some((name, reason)) =
+            RESERVED.iter().find(|(name, _)| self.properties.contains_key(*name))
+        {
+            return Err(SettingsError::Reserved { name: (*name).to_owned(), reason });
+        }
+        let invalid = |name, reason: String| Err(SettingsError::Invalid { name, reason });
+        if self.bootstrap_servers.split(',').all(|server| server.trim().is_empty()) {
+            return invalid("bootstrap-servers", "names no broker".to_owned());
+        }
+        if self.heartbeat_interval * 3 > self.session_timeout {
+            return invalid(
+                "heartbeat-interval",
+                format!("is more than a third of session-timeout ({:?})", self.session_timeout),
+            );
+        }
+        if self.max_poll_interval < self.session_timeout {
+            return invalid("max-poll-interval", "is shorter than session-timeout".to_owned());
+        }
+        if self.replication_factor == 0 || self.replication_factor < -1 {
+            return invalid("replication-factor", "is neither positive nor -1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Why the wire client cannot be used with these settings: it speaks plain text only.
+    pub(super) fn wire_obstacle(&self) -> Option<String> {
+        let protocol = self.properties.get("security.protocol")?;
+        (!protocol.eq_ignore_ascii_case("plaintext")).then(|| {
+            format!(
+                "security.protocol={protocol} is not supported yet for offsets, topics and \
+                 fencing: they are asked for in plain text only"
+            )
+        })
+    }
+}
+
+/// What one stream thread's connections are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// How to reach Kafka.
+    pub settings: Settings,
+    /// The application: group id and prefix of the transactional ids.
+    pub application: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The stream thread's number.
+    pub thread: usize,
+    /// How long an epoch lasts: the transaction time-out follows it where it is not set.
+    pub epoch_interval: Duration,
+    /// Restores read uncommitted records: a negative control, see `runtime::mutants`.
+    pub restore_read_uncommitted: bool,
+}
+
+impl ConnectionSettings {
+    /// `<instance>.<thread>`.
+    pub fn group_instance_id(&self) -> String {
+        format!("{}.{}", self.instance, self.thread)
+    }
+
+    /// `<application>.<instance>.<thread>.<a|b>`.
+    pub fn transactional_id(&self, lane: crate::runtime::Lane) -> String {
+        format!("{}.{}.{}.{lane}", self.application, self.instance, self.thread)
+    }
+
+    /// The setting, or the larger of ten seconds and three epoch intervals.
+    pub fn transaction_timeout(&self) -> Duration {
+        let derived = Duration::from_secs(10).max(self.epoch_interval * 3);
+        self.settings.transaction_timeout.unwrap_or(derived)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str) -> Settings {
+        let properties = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+        Settings { properties, ..Settings::default() }
+    }
+
+    #[test]
+    fn defaults_are_taken() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!(with("client.rack").check(), Ok(()));
+    }
+
+    #[test]
+    fn what_exactly_once_rests_on_is_refused_by_name() {
+        for name in [
+            "enable.idempotence",
+            "acks",
+            "isolation.level",
+            "transactional.id",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "group.id",
+            "group.instance.id",
+            "partition.assignment.strategy",
+            "auto.offset.reset",
+            "group.protocol",
+            "enable.gapless.guarantee",
+            "max.in.flight",
+        ] {
+            let message = with(name).check().unwrap_err().to_string();
+            assert!(message.contains(&format!("{name} cannot be set")), "{message}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_errors() {
+        let error = serde_json::from_str::<Settings>(r#"{"bootstrap-server": "a:1"}"#);
+        assert!(error.unwrap_err().to_string().contains("bootstrap-server"));
+        let settings: Settings =
+            serde_json::from_str(r#"{"session-timeout": "6s", "transaction-timeout": "20s"}"#)
+                .unwrap();
+        assert_eq!(settings.session_timeout, Duration::from_secs(6));
+        assert_eq!(settings.transaction_timeout, Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_heartbeat_slower_than_a_third_of_the_session_is_refused() {
+        let settings =
+            Settings { heartbeat_interval: Duration::from_secs(6), ..Settings::default() };
+        assert!(settings.check().unwrap_err().to_string().contains("heartbeat-interval"));
+    }
+
+    #[test]
+    fn the_transaction_timeout_follows_the_epoch() {
+        let mut connection = ConnectionSettings {
+            settings: Settings::default(),
+            application: "app".into(),
+            instance: "i".into(),
+            thread: 1,
+            epoch_interval: Duration::from_secs(5),
+            restore_read_uncommitted: false,
+        };
+        assert_eq!(connection.transaction_timeout(), Duration::from_secs(15));
+        connection.epoch_interval = Duration::from_millis(100);
+        assert_eq!(connection.transaction_timeout(), Duration::from_secs(10));
+        assert_eq!(connection.transactional_id(crate::runtime::Lane::B), "app.i.1.b");
+        assert_eq!(connection.group_instance_id(), "i.1");
+    }
+
+    #[test]
+    fn the_wire_client_says_that_it_speaks_plain_text_only() {
+        assert_eq!(Settings::default().wire_obstacle(), None);
+        let properties = BTreeMap::from([("security.protocol".to_owned(), "SSL".to_owned())]);
+        let settings = Settings { properties, ..Settings::default() };
+        assert!(settings.wire_obstacle().unwrap().contains("security.protocol=SSL"));
+    }
+}

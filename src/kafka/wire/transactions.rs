@@ -1,0 +1,208 @@
+//! Who blocks a partition, and a fence that hits exactly that producer (DESIGN section 7).
+
+use std::time::Duration;
+
+use kafka_protocol::messages::{
+    DescribeProducersRequest, DescribeTransactionsRequest, InitProducerIdRequest,
+    ListTransactionsRequest, ProducerId, TransactionalId, describe_producers_request::TopicRequest,
+};
+
+use super::{
+    client::{CoordinatorKind, WireClient, is_coordinator_gone, text, topic_name},
+    connection::WireError,
+    groups::offsets_partition,
+};
+use crate::{
+    record::TopicPartition,
+    runtime::{Blocker, BlockerReport, TransactionState},
+};
+
+const DESCRIBE_PRODUCERS: i16 = 0;
+const LIST_TRANSACTIONS: i16 = 0;
+const DESCRIBE_TRANSACTIONS: i16 = 0;
+const INIT_PRODUCER_ID: i16 = 4;
+
+const CONCURRENT_TRANSACTIONS: i16 = 51;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
+const PRODUCER_FENCED: i16 = 90;
+
+const FENCE_PAUSE: Duration = Duration::from_millis(5);
+/// Attempts to fence: with the pause, about ten seconds.
+const FENCE_ATTEMPTS: u32 = 2_000;
+
+struct Described {
+    state: TransactionState,
+    producer_id: i64,
+    producer_epoch: i16,
+}
+
+impl WireClient {
+    /// The open transactions on a partition, and the group's members. Partition -1 stands for the
+    /// one of `__consumer_offsets` that holds the group.
+    pub(in crate::kafka) fn find_blockers(
+        &mut self,
+        group: &str,
+        partition: &TopicPartition,
+    ) -> Result<BlockerReport, WireError> {
+        let asked = if partition.partition < 0 {
+            self.offsets_partition_of(group, &partition.topic)?
+        } else {
+            partition.clone()
+        };
+        let mut blockers = vec![];
+        for (producer_id, producer_epoch) in self.open_producers(&asked)? {
+            blockers.push(self.blocker(producer_id, producer_epoch)?);
+        }
+        let members = self.members(group)?;
+        Ok(BlockerReport { partition: partition.clone(), blockers, members })
+    }
+
+    /// Fences the holder of a transactional id, provided that it is this producer, and waits until
+    /// its transaction is decided. Usually takes some 10 ms.
+    pub(in crate::kafka) fn fence(
+        &mut self,
+        transactional_id: &str,
+        producer_id: i64,
+        producer_epoch: i16,
+        transaction_timeout: Duration,
+    ) -> Result<(), WireError> {
+        let timeout = i32::try_from(transaction_timeout.as_millis()).unwrap_or(i32::MAX);
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text(transactional_id))))
+            .with_transaction_timeout_ms(timeout)
+            .with_producer_id(ProducerId(producer_id))
+            .with_producer_epoch(producer_epoch);
+        let kind = CoordinatorKind::Transaction;
+        let what = || format!("fence of {transactional_id}");
+        let mut aborting = false;
+        let mut last = CONCURRENT_TRANSACTIONS;
+        for _ in 0..FENCE_ATTEMPTS {
+            let response =
+                self.call_coordinator(kind, transactional_id, &request, INIT_PRODUCER_ID)?;
+            last = response.error_code;
+            match response.error_code {
+                CONCURRENT_TRANSACTIONS => aborting = true,
+                code if is_coordinator_gone(code) => {
+                    self.forget_coordinator(kind, transactional_id)
+                }
+                // The broker raises the epoch when it aborts for us; then our own expectation is
+                // outdated. The transaction says whether it is decided.
+                PRODUCER_FENCED | INVALID_PRODUCER_EPOCH if aborting => {
+                    let now = self.describe_transaction(transactional_id)?;
+                    let raised = now.producer_id != producer_id
+                        || now.producer_epoch == producer_epoch.wrapping_add(1);
+                    match now.state {
+                        TransactionState::Complete if raised => return Ok(()),
+                        TransactionState::PrepareAbort | TransactionState::PrepareCommit => {}
+                        _ => return WireError::check(response.error_code, what),
+                    }
+                }
+                code => return WireError::check(code, what),
+            }
+            pause();
+        }
+        WireError::check(last, what)
+    }
+
+    fn offsets_partition_of(
+        &mut self,
+        group: &str,
+        topic: &str,
+    ) -> Result<TopicPartition, WireError> {
+        let metadata = self.metadata(&[topic])?;
+        let described = metadata.topics.first();
+        WireError::check(described.map_or(3, |t| t.error_code), || format!("topic {topic}"))?;
+        let count = described.map_or(0, |t| t.partitions.len());
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        Ok(TopicPartition::new(topic, offsets_partition(group, count)))
+    }
+
+    /// Producers with an open transaction on the partition, oldest transaction first.
+    fn open_producers(&mut self, partition: &TopicPartition) -> Result<Vec<(i64, i16)>, WireError> {
+        let leader = self.leader(partition)?;
+        let topic = TopicRequest::default()
+            .with_name(topic_name(&partition.topic))
+            .with_partition_indexes(vec![partition.partition]);
+        let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+        let response = self.call_broker(leader, &request, DESCRIBE_PRODUCERS)?;
+        let mut open = vec![];
+        for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            WireError::check(answer.error_code, || format!("producers of {partition}"))?;
+            for producer in &answer.active_producers {
+                if producer.current_txn_start_offset >= 0 {
+                    let epoch = i16::try_from(producer.producer_epoch).unwrap_or(-1);
+                    open.push((producer.current_txn_start_offset, producer.producer_id.0, epoch));
+                }
+            }
+        }
+        open.sort_unstable();
+        Ok(open.into_iter().map(|(_, id, epoch)| (id, epoch)).collect())
+    }
+
+    fn blocker(&mut self, producer_id: i64, producer_epoch: i16) -> Result<Blocker, WireError> {
+        let transactional_id = self.transactional_id_of(producer_id)?;
+        let state = match &transactional_id {
+            None => TransactionState::Unknown,
+            Some(id) => {
+                let described = self.describe_transaction(id)?;
+                // The coordinator must mean the same producer: the id may have a new holder.
+                let same = described.producer_id == producer_id
+                    && described.producer_epoch == producer_epoch;
+                if same { described.state } else { TransactionState::Unknown }
+            }
+        };
+        Ok(Blocker { producer_id, producer_epoch, transactional_id, state })
+    }
+
+    fn transactional_id_of(&mut self, producer_id: i64) -> Result<Option<String>, WireError> {
+        let request = ListTransactionsRequest::default()
+            .with_producer_id_filters(vec![ProducerId(producer_id)]);
+        self.metadata(&[])?;
+        for broker in self.brokers() {
+            let response = self.call_broker(broker, &request, LIST_TRANSACTIONS)?;
+            WireError::check(response.error_code, || {
+                format!("transactions of producer {producer_id}")
+            })?;
+            if let Some(found) = response.transaction_states.first() {
+                return Ok(Some(found.transactional_id.as_str().to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn describe_transaction(&mut self, id: &str) -> Result<Described, WireError> {
+        let request = DescribeTransactionsRequest::default()
+            .with_transactional_ids(vec![TransactionalId(text(id))]);
+        let kind = CoordinatorKind::Transaction;
+        let response = self.call_coordinator(kind, id, &request, DESCRIBE_TRANSACTIONS)?;
+        let described = response.transaction_states.first().ok_or_else(|| WireError::Codec {
+            address: format!("transaction {id}"),
+            reason: "no answer about it".to_owned(),
+        })?;
+        if is_coordinator_gone(described.error_code) {
+            self.forget_coordinator(kind, id);
+        }
+        WireError::check(described.error_code, || format!("transaction {id}"))?;
+        Ok(Described {
+            state: transaction_state(described.transaction_state.as_str()),
+            producer_id: described.producer_id.0,
+            producer_epoch: described.producer_epoch,
+        })
+    }
+}
+
+/// KIP-664's names.
+fn transaction_state(name: &str) -> TransactionState {
+    match name {
+        "Ongoing" => TransactionState::Ongoing,
+        "PrepareCommit" => TransactionState::PrepareCommit,
+        "PrepareAbort" | "PrepareEpochFence" => TransactionState::PrepareAbort,
+        "CompleteCommit" | "CompleteAbort" | "Empty" => TransactionState::Complete,
+        _ => TransactionState::Unknown,
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // Nothing signals that the coordinator is done.
+fn pause() {
+    std::thread::sleep(FENCE_PAUSE);
+}
