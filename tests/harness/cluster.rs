@@ -158,8 +158,8 @@ impl Cluster {
     pub(crate) fn end(&self, topic: &str, partition: i32) -> Result<Ends> {
         // The last stable offset first: asked the other way round, what commits in between would
         // look like the opposite of an open transaction.
-        let (_, last_stable) = self.committed.fetch_watermarks(topic, partition, ANSWER)?;
-        let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, ANSWER)?;
+        let last_stable = watermark(&self.committed, topic, partition)?;
+        let end = watermark(&self.uncommitted, topic, partition)?;
         Ok(Ends { partition, last_stable, end })
     }
 
@@ -241,6 +241,17 @@ impl Cluster {
     }
 }
 
+fn watermark(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64> {
+    clock::wait_for(&format!("the end of {topic}/{partition}"), ANSWER, || {
+        match consumer.fetch_watermarks(topic, partition, ANSWER) {
+            Ok((_, end)) => Ok(Some(end)),
+            // A partition that was made just now may have no leader yet.
+            Err(error) if is_passing(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{topic}/{partition}")),
+        }
+    })
+}
+
 /// Errors after which the client goes on by itself.
 pub(crate) fn is_passing(error: &KafkaError) -> bool {
     matches!(
@@ -251,6 +262,8 @@ pub(crate) fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::NotLeaderForPartition
                 | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
         )
     )
 }

@@ -16,30 +16,30 @@ const SEARCH_MAX: u64 = 5_000_000;
 
 /// What was read, and how often it was not as it must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Transfers read.
-    pub inputs: u64,
+    pub(crate) inputs: u64,
     /// Postings read.
-    pub postings: u64,
+    pub(crate) postings: u64,
     /// Output records read.
-    pub outputs: u64,
+    pub(crate) outputs: u64,
     /// Postings or output records that are missing.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Postings or output records that are there again.
-    pub duplicated: u64,
+    pub(crate) duplicated: u64,
     /// Records of an account that stand before one that they must follow.
-    pub reordered: u64,
+    pub(crate) reordered: u64,
     /// Records with a content that no transfer accounts for.
-    pub wrong: u64,
+    pub(crate) wrong: u64,
     /// Output records that continue an older state of their account.
-    pub stale_state: u64,
+    pub(crate) stale_state: u64,
     /// Partitions that a transaction without an owner holds back.
-    pub hanging_txn: u64,
+    pub(crate) hanging_txn: u64,
 }
 
 impl Findings {
     /// Whether everything is as it must be; never for topics without records.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.inputs > 0
             && self.postings == 2 * self.inputs
             && self.outputs == self.postings
@@ -47,7 +47,7 @@ impl Findings {
     }
 
     /// All violations together.
-    pub fn violations(&self) -> u64 {
+    pub(crate) fn violations(&self) -> u64 {
         self.lost
             + self.duplicated
             + self.reordered
@@ -93,7 +93,7 @@ struct Book {
 }
 
 /// Gathers the topics' records, then judges.
-pub struct Checker {
+pub(crate) struct Checker {
     postings_partitions: i32,
     balances_partitions: i32,
     transfers: HashMap<u64, Seen>,
@@ -107,7 +107,7 @@ pub struct Checker {
 
 impl Checker {
     /// A checker of topics with these partition counts.
-    pub fn new(postings_partitions: i32, balances_partitions: i32) -> Self {
+    pub(crate) fn new(postings_partitions: i32, balances_partitions: i32) -> Self {
         Self {
             postings_partitions,
             balances_partitions,
@@ -122,7 +122,7 @@ impl Checker {
     }
 
     /// A record of `transfers`.
-    pub fn transfer(&mut self, partition: i32, offset: i64, value: &[u8]) {
+    pub(crate) fn transfer(&mut self, partition: i32, offset: i64, value: &[u8]) {
         self.findings.inputs += 1;
         let transfer: Transfer = match serde_json::from_slice(value) {
             Ok(transfer) => transfer,
@@ -143,7 +143,7 @@ impl Checker {
     }
 
     /// A record of the repartition topic; control records are passed over.
-    pub fn posting(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
+    pub(crate) fn posting(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
         let (Some(key), Some(value)) = (key, value) else { return };
         self.findings.postings += 1;
         let name = String::from_utf8_lossy(key).into_owned();
@@ -183,7 +183,7 @@ impl Checker {
     }
 
     /// A record of `balances`.
-    pub fn balance(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
+    pub(crate) fn balance(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.findings.outputs += 1;
         let key = key.unwrap_or_default();
         let name = String::from_utf8_lossy(key).into_owned();
@@ -202,7 +202,7 @@ impl Checker {
 
     /// The verdict, with some violations in words. `hanging` is how many partitions still have an
     /// open transaction.
-    pub fn finish(mut self, hanging: u64) -> (Findings, Vec<String>) {
+    pub(crate) fn finish(mut self, hanging: u64) -> (Findings, Vec<String>) {
         self.findings.hanging_txn = hanging;
         let mut lost = Vec::new();
         for (id, seen) in &self.transfers {

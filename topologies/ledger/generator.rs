@@ -16,18 +16,18 @@ const BUSY_ACCOUNTS: u64 = 10;
 
 /// A transfer as it goes into the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTransfer {
+pub(crate) struct NewTransfer {
     /// Its number: counted up from 0.
-    pub id: u64,
+    pub(crate) id: u64,
     /// The partition that it is written to; the ledger does not care which.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The record's value.
-    pub value: Vec<u8>,
+    pub(crate) value: Vec<u8>,
 }
 
 /// An endless, seeded source of transfers.
 #[derive(Debug, Clone)]
-pub struct Generator {
+pub(crate) struct Generator {
     random: fastrand::Rng,
     accounts: u64,
     partitions: i32,
@@ -36,7 +36,7 @@ pub struct Generator {
 
 impl Generator {
     /// Transfers between `accounts` accounts over `partitions` partitions (each at least 1).
-    pub fn new(seed: u64, accounts: u64, partitions: i32) -> Self {
+    pub(crate) fn new(seed: u64, accounts: u64, partitions: i32) -> Self {
         Self {
             random: fastrand::Rng::with_seed(seed),
             accounts: accounts.max(1),

@@ -8,21 +8,21 @@ use sha2::{Digest, Sha256};
 /// A transfer as read from the topic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     /// Its number.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Who pays.
-    pub from: String,
+    pub(crate) from: String,
     /// Who receives.
-    pub to: String,
+    pub(crate) to: String,
     /// How much.
-    pub amount: i64,
+    pub(crate) amount: i64,
 }
 
 /// Which half of a transfer a posting is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub(crate) enum Side {
     /// The account pays.
     Debit,
     /// The account receives.
@@ -32,24 +32,24 @@ pub enum Side {
 /// A posting as read from the repartition topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Posting {
+pub(crate) struct Posting {
     /// Its transfer's number.
-    pub transfer: u64,
+    pub(crate) transfer: u64,
     /// Which half.
-    pub side: Side,
+    pub(crate) side: Side,
     /// How much.
-    pub amount: i64,
+    pub(crate) amount: i64,
 }
 
 /// An account's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     /// Postings so far.
-    pub n: u64,
+    pub(crate) n: u64,
     /// Credits less debits.
-    pub balance: i64,
+    pub(crate) balance: i64,
     /// SHA-256 over the previous chain and the posting's bytes.
-    pub chain: [u8; 32],
+    pub(crate) chain: [u8; 32],
 }
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ struct AccountJson<'a> {
 
 impl Account {
     /// The state after one more posting, whose record has exactly these bytes.
-    pub fn after(&self, posting: &Posting, bytes: &[u8]) -> Self {
+    pub(crate) fn after(&self, posting: &Posting, bytes: &[u8]) -> Self {
         let sign = match posting.side {
             Side::Debit => -1,
             Side::Credit => 1,
@@ -79,7 +79,7 @@ impl Account {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn parse(value: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, String> {
         let json: AccountJson<'_> =
             serde_json::from_slice(value).map_err(|error| error.to_string())?;
         let digits = json.chain.as_bytes();
@@ -105,7 +105,7 @@ fn hex(digit: u8) -> Result<u8, String> {
 }
 
 /// The partition that Kafka's Java client gives a key (`toPositive(murmur2(key)) % partitions`).
-pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
+pub(crate) fn partition_of(key: &[u8], partitions: i32) -> i32 {
     let positive = (murmur2(key) & 0x7fff_ffff) as i32;
     positive % partitions.max(1)
 }

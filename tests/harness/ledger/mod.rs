@@ -1,11 +1,11 @@
 //! The ledger's generator, oracle and checker; they lie beside the topology.
 
 #[path = "../../../topologies/ledger/checker.rs"]
-pub mod checker;
+pub(crate) mod checker;
 #[path = "../../../topologies/ledger/generator.rs"]
-pub mod generator;
+pub(crate) mod generator;
 #[path = "../../../topologies/ledger/oracle.rs"]
-pub mod oracle;
+pub(crate) mod oracle;
 
-pub use checker::{Checker, Findings};
-pub use generator::Generator;
+pub(crate) use checker::{Checker, Findings};
+pub(crate) use generator::Generator;
