@@ -256,8 +256,7 @@ impl Cluster {
     // === Groups ===
 
     pub(super) fn group_mut(&mut self, name: &Rc<str>) -> &mut Group {
-        let keeps_limbo = self.settings.static_rejoin_keeps_limbo;
-        self.groups.entry(Rc::clone(name)).or_insert_with(|| Group::new(keeps_limbo))
+        self.groups.entry(Rc::clone(name)).or_insert_with(Group::new)
     }
 
     fn join_group(&mut self, group: &Rc<str>, client: u64, join: JoinRequest) {

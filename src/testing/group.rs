@@ -63,14 +63,10 @@ pub(super) struct Group {
     pub(super) rebalances: u64,
     /// When the coordinator looks again.
     check_at: Duration,
-    /// Partitions are between their old owner and their new one.
-    in_limbo: bool,
-    /// `SimSettings::static_rejoin_keeps_limbo`.
-    keeps_limbo: bool,
 }
 
 impl Group {
-    pub(super) fn new(keeps_limbo: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             generation: 0,
             phase: Phase::Empty,
@@ -79,8 +75,6 @@ impl Group {
             next_member: 0,
             rebalances: 0,
             check_at: Duration::ZERO,
-            in_limbo: false,
-            keeps_limbo,
         }
     }
 
@@ -117,7 +111,9 @@ impl Group {
     }
 
     /// A static member is back under a new member id: where the group is at rest it gets the old
-    /// one's partitions without a rebalance; the old member id is fenced.
+    /// one's partitions without a rebalance; the old member id is fenced. As in Kafka, what the
+    /// old one had to revoke and had not joined again for stays with nobody, until something else
+    /// makes the group rebalance.
     fn replace_static(
         &mut self,
         client: ClientId,
@@ -133,8 +129,7 @@ impl Group {
         }
         let same_topics = old.claim.topics == request.claim.topics;
         let mut member = GroupMember::joining(client, request, old.assigned, now);
-        let settled = !self.in_limbo || self.keeps_limbo;
-        if self.phase == Phase::Stable && same_topics && settled {
+        if self.phase == Phase::Stable && same_topics {
             member.joined = false;
             let answer = JoinAnswer {
                 generation: self.generation,
@@ -211,9 +206,6 @@ impl Group {
             .map(|(topic, count)| (TopicName::clone(topic), *count))
             .collect();
         let mut target = assignor::assign(&claims, &subscribed);
-        let assigned: usize = target.values().map(BTreeSet::len).sum();
-        let all: i32 = subscribed.values().sum();
-        self.in_limbo = i32::try_from(assigned).unwrap_or(i32::MAX) < all;
         let mut answers = Vec::new();
         for (member_id, member) in &mut self.members {
             member.assigned = target.remove(member_id).unwrap_or_default();

@@ -88,26 +88,35 @@ fn a_static_member_that_restarts_gets_its_partitions_back_without_a_rebalance() 
     assert!(one.poll().is_none(), "the other member is undisturbed");
 }
 
+/// What a thread's group looks like: member by instance id, and how many partitions it has.
+fn described(thread: &mut Thread) -> Vec<(String, usize)> {
+    thread.ask(Request::DescribeGroup { id: 6 });
+    loop {
+        if let Event::GroupDescribed { id: 6, result } = thread.wait() {
+            let members = result.expect("an answer").expect("at rest").into_iter();
+            return members
+                .map(|member| (member.instance_id.expect("static"), member.partitions.len()))
+                .collect();
+        }
+    }
+}
+
 #[test]
-fn a_static_member_that_died_between_two_rounds_leaves_partitions_to_nobody_if_so_set() {
-    for keeps_limbo in [true, false] {
-        let settings = SimSettings {
-            static_rejoin_keeps_limbo: keeps_limbo,
-            request_latency: Delay::between(MS, MS),
-            ..SimSettings::quiet()
-        };
-        let cluster = cluster_with(settings);
-        let mut one = Thread::new(&cluster, "one");
-        one.joined();
-        let mut two = Thread::new(&cluster, "two");
-        two.join();
-        let revoking = one.wait();
-        assert!(matches!(&revoking, Event::Revoking { partitions } if partitions.len() == 2));
-        cluster.crash("one");
-        let mut one = Thread::new(&cluster, "one");
-        one.joined();
-        let mut owned = 2;
-        let end = cluster.now().mono + Duration::from_secs(30);
+fn a_static_member_that_died_between_two_rounds_leaves_partitions_to_nobody_until_a_rejoin() {
+    let settings = SimSettings { request_latency: Delay::between(MS, MS), ..SimSettings::quiet() };
+    let cluster = cluster_with(settings);
+    let mut one = Thread::new(&cluster, "one");
+    one.joined();
+    let mut two = Thread::new(&cluster, "two");
+    two.join();
+    let revoking = one.wait();
+    assert!(matches!(&revoking, Event::Revoking { partitions } if partitions.len() == 2));
+    cluster.crash("one");
+    let mut one = Thread::new(&cluster, "one");
+    one.joined();
+    let mut owned = 2;
+    for rejoins in [true, false] {
+        let end = cluster.now().mono + Duration::from_secs(20);
         while cluster.now().mono < end {
             for thread in [&mut one, &mut two] {
                 if let Some(Event::Assigned { partitions }) = thread.poll() {
@@ -116,7 +125,15 @@ fn a_static_member_that_died_between_two_rounds_leaves_partitions_to_nobody_if_s
             }
             cluster.advance_to(cluster.next_wakeup().expect("heartbeats"));
         }
-        assert_eq!(owned, if keeps_limbo { 2 } else { 4 });
+        assert_eq!(owned, if rejoins { 2 } else { 4 });
+        let has = owned - 2;
+        let expected = [("one.0".to_owned(), 2), ("two.0".to_owned(), has)];
+        let mut found = described(&mut two);
+        found.sort();
+        assert_eq!(found, expected);
+        if rejoins {
+            two.ask(Request::Rejoin);
+        }
     }
 }
 
