@@ -11,13 +11,13 @@ use std::{
 
 use crate::{
     record::{TopicName, TopicPartition},
-    runtime::{GroupMetadata, Member},
+    runtime::Member,
     testing::{
         assignor::{self, Claim},
         client::ClientId,
         codes::ErrorCode,
         group_offsets::GroupOffsets,
-        settings::ClientSettings,
+        requests::{JoinAnswer, JoinRequest, MemberProof},
     },
 };
 
@@ -34,49 +34,13 @@ pub(super) enum Phase {
     Stable,
 }
 
-/// JoinGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinRequest {
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) claim: Claim,
-    pub(super) session_timeout: Duration,
-    pub(super) rebalance_timeout: Duration,
-}
-
-/// Who speaks, in heartbeats and offset commits.
-#[derive(Debug, Clone)]
-pub(super) struct MemberProof {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-}
-
-impl MemberProof {
-    /// What a client sends along with offsets.
-    pub(super) fn new(group: &GroupMetadata, settings: &ClientSettings) -> Self {
-        Self {
-            generation: group.generation(),
-            member_id: group.member_id().to_owned(),
-            instance_id: settings.group_instance_id(),
-        }
-    }
-}
-
-/// The answer to JoinGroup and SyncGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinAnswer {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) assigned: BTreeSet<TopicPartition>,
-}
-
 /// An answer that the coordinator gives now, perhaps to somebody who asked long ago.
-pub(super) type Joined = (ClientId, Result<JoinAnswer, ErrorCode>);
+pub(super) type Joined = (ClientId, u64, Result<JoinAnswer, ErrorCode>);
 
 #[derive(Debug)]
 struct GroupMember {
     client: ClientId,
+    token: u64,
     instance_id: Option<String>,
     claim: Claim,
     assigned: BTreeSet<TopicPartition>,
@@ -99,10 +63,14 @@ pub(super) struct Group {
     pub(super) rebalances: u64,
     /// When the coordinator looks again.
     check_at: Duration,
+    /// Partitions are between their old owner and their new one.
+    in_limbo: bool,
+    /// `SimSettings::static_rejoin_keeps_limbo`.
+    keeps_limbo: bool,
 }
 
 impl Group {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keeps_limbo: bool) -> Self {
         Self {
             generation: 0,
             phase: Phase::Empty,
@@ -111,6 +79,8 @@ impl Group {
             next_member: 0,
             rebalances: 0,
             check_at: Duration::ZERO,
+            in_limbo: false,
+            keeps_limbo,
         }
     }
 
@@ -129,11 +99,11 @@ impl Group {
                 return self.replace_static(client, &holder, member_id, request, now);
             }
             Some(holder) if holder != request.member_id => {
-                return vec![(client, Err(ErrorCode::FencedInstanceId))];
+                return vec![(client, request.token, Err(ErrorCode::FencedInstanceId))];
             }
             _ if request.member_id.is_empty() => self.new_member_id(&request),
             _ if !self.members.contains_key(&request.member_id) => {
-                return vec![(client, Err(ErrorCode::UnknownMemberId))];
+                return vec![(client, request.token, Err(ErrorCode::UnknownMemberId))];
             }
             _ => request.member_id.clone(),
         };
@@ -159,18 +129,19 @@ impl Group {
         let mut answers = Vec::new();
         let Some(old) = self.members.remove(holder) else { return answers };
         if old.joined {
-            answers.push((old.client, Err(ErrorCode::FencedInstanceId)));
+            answers.push((old.client, old.token, Err(ErrorCode::FencedInstanceId)));
         }
         let same_topics = old.claim.topics == request.claim.topics;
         let mut member = GroupMember::joining(client, request, old.assigned, now);
-        if self.phase == Phase::Stable && same_topics {
+        let settled = !self.in_limbo || self.keeps_limbo;
+        if self.phase == Phase::Stable && same_topics && settled {
             member.joined = false;
             let answer = JoinAnswer {
                 generation: self.generation,
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((client, Ok(answer)));
+            answers.push((client, member.token, Ok(answer)));
         }
         let must_rebalance = member.joined;
         self.members.insert(member_id, member);
@@ -192,6 +163,14 @@ impl Group {
             .iter()
             .find(|(_, member)| member.instance_id.as_deref() == Some(instance_id))
             .map(|(member_id, _)| member_id.clone())
+    }
+
+    /// Whom a LeaveGroup means: a static member may leave by its instance id alone.
+    pub(super) fn leaver(&self, member_id: String, instance_id: Option<&str>) -> String {
+        match self.holder(instance_id) {
+            Some(holder) if member_id.is_empty() => holder,
+            _ => member_id,
+        }
     }
 
     /// Starts a rebalance, unless one is under way.
@@ -232,6 +211,9 @@ impl Group {
             .map(|(topic, count)| (TopicName::clone(topic), *count))
             .collect();
         let mut target = assignor::assign(&claims, &subscribed);
+        let assigned: usize = target.values().map(BTreeSet::len).sum();
+        let all: i32 = subscribed.values().sum();
+        self.in_limbo = i32::try_from(assigned).unwrap_or(i32::MAX) < all;
         let mut answers = Vec::new();
         for (member_id, member) in &mut self.members {
             member.assigned = target.remove(member_id).unwrap_or_default();
@@ -242,7 +224,7 @@ impl Group {
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((member.client, Ok(answer)));
+            answers.push((member.client, member.token, Ok(answer)));
         }
         answers
     }
@@ -299,8 +281,8 @@ impl Group {
     pub(super) fn remove(&mut self, member_id: &str, now: Duration) -> (bool, Vec<Joined>) {
         let Some(member) = self.members.remove(member_id) else { return (false, Vec::new()) };
         self.prepare_rebalance(now, Duration::ZERO);
-        let waiting = member.joined.then_some((member.client, Err(ErrorCode::UnknownMemberId)));
-        (true, waiting.into_iter().collect())
+        let refusal = (member.client, member.token, Err(ErrorCode::UnknownMemberId));
+        (true, member.joined.then_some(refusal).into_iter().collect())
     }
 
     /// Removes members that were not heard of for their session time-out.
@@ -370,6 +352,7 @@ impl GroupMember {
     ) -> Self {
         Self {
             client,
+            token: request.token,
             instance_id: request.instance_id,
             claim: request.claim,
             assigned,

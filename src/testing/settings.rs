@@ -71,6 +71,11 @@ pub struct SimSettings {
     pub request_timeout: Duration,
     /// Time that the group waits for more members when its first one joins.
     pub rebalance_delay: Delay,
+    /// Kafka answers a static member that is back without a rebalance even while partitions are
+    /// between the two rounds of a cooperative one: if it died before it could join for the second
+    /// round, they stay with nobody until something else makes the group rebalance. `true` is
+    /// that behaviour to the letter; `false` rebalances in this one case.
+    pub static_rejoin_keeps_limbo: bool,
     /// How late the coordinator notices that a transaction timed out.
     pub timeout_scan: Delay,
     /// Chances of faults.
@@ -99,6 +104,7 @@ impl SimSettings {
             retry_backoff: Delay::between(Duration::from_millis(1), Duration::from_millis(1)),
             request_timeout: Duration::from_secs(10),
             rebalance_delay: Delay::ZERO,
+            static_rejoin_keeps_limbo: false,
             timeout_scan: Delay::ZERO,
             chances: FaultChances::NONE,
             trace: false,
@@ -123,6 +129,7 @@ impl Default for SimSettings {
             retry_backoff: Delay::between(ms(5), ms(20)),
             request_timeout: ms(3_000),
             rebalance_delay: Delay::up_to(ms(100)),
+            static_rejoin_keeps_limbo: true,
             timeout_scan: Delay::up_to(ms(1_500)),
             ..Self::quiet()
         }

@@ -14,15 +14,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether cargo finds the file by itself, or it is a target named in a manifest.
+/// Whether cargo finds the file by itself. Tests are not found (`autotests = false`): the manifest
+/// names them, since a program lies among them.
 fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        [.., "main.rs" | "lib.rs" | "build.rs"] => true,
-        [.., "tests" | "benches" | "examples" | "bin", _] => {
-            // A package's own `tests/x.rs`, and not `src/a/tests/x.rs`.
-            !parts.contains(&"src") || parts.get(parts.len().saturating_sub(2)) == Some(&"bin")
-        }
+        ["tests", ..] => false,
+        [.., "main.rs" | "lib.rs" | "build.rs"] | ["benches" | "examples", _] => true,
         _ => false,
     }
 }
@@ -77,7 +75,7 @@ mod tests {
     fn a_test_file_that_nobody_declares_is_found() {
         let main = ("tests/it/main.rs", "mod rebalance;\n// mod restore;\n");
         let found = lost(&[main, ("tests/it/rebalance.rs", ""), ("tests/it/restore.rs", "")]);
-        assert_eq!(found, ["tests/it/restore.rs"]);
+        assert_eq!(found, ["tests/it/main.rs", "tests/it/restore.rs"]);
     }
 
     #[test]
@@ -87,7 +85,8 @@ mod tests {
             ("src/state/mod.rs", "pub(crate) mod store;\n"),
             ("src/state/store.rs", "#[cfg(test)]\n#[path = \"store_tests.rs\"]\nmod tests;\n"),
             ("src/state/store_tests.rs", ""),
-            ("tests/one.rs", ""),
+            ("tests/it/main.rs", ""),
+            ("Cargo.toml", "[[test]]\nname = \"it\"\npath = \"tests/it/main.rs\"\n"),
             ("topologies/ledger/topology.rs", ""),
             ("src/topologies.rs", "#[path = \"../topologies/ledger/topology.rs\"]\nmod ledger;\n"),
             ("src/main.rs", "mod topologies;\n"),
