@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     cli::{DevJob, DevRecord},
-    error::{Error, ErrorKind},
+    error::Error,
     runtime::{
         ApplicationAdmin, StatusBoard,
         epoch::EpochLimits,
@@ -69,7 +69,7 @@ impl Job {
     /// The byte stores' backend.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: this build has no such backend.
+    /// [`crate::error::ErrorKind::Invalid`]: this build has no such backend.
     pub fn backend(&self) -> Result<StateBackend, Error> {
         match self.settings.state.backend {
             settings::StateBackend::Memory => Ok(StateBackend::Memory),
@@ -79,7 +79,7 @@ impl Job {
             }
             #[cfg(not(feature = "rocksdb"))]
             settings::StateBackend::Rocksdb => Err(Error::new(
-                ErrorKind::Invalid,
+                crate::error::ErrorKind::Invalid,
                 "setting state.backend is \"rocksdb\", which this build does not have \
                  (feature `rocksdb`); set it to \"memory\"",
             )),
@@ -122,7 +122,7 @@ pub(super) struct BuiltIn;
 
 #[cfg(not(feature = "kafka"))]
 fn no_client() -> Error {
-    Error::new(ErrorKind::Invalid, "this build has no Kafka client (feature `kafka`)")
+    Error::new(crate::error::ErrorKind::Invalid, "this build has no Kafka client (feature `kafka`)")
 }
 
 impl Engine for BuiltIn {
@@ -148,7 +148,10 @@ impl Engine for BuiltIn {
 
     #[cfg(not(feature = "testing"))]
     fn dev(&self, _job: DevJob, _emit: &mut dyn FnMut(DevRecord)) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::Invalid, "this build has no embedded log (feature `testing`)"))
+        Err(Error::new(
+            crate::error::ErrorKind::Invalid,
+            "this build has no embedded log (feature `testing`)",
+        ))
     }
 
     #[cfg(feature = "testing")]
