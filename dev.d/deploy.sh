@@ -70,6 +70,8 @@ test_chart() {
 ' -f "$full"
     check "a property with dots is one key" chart_contains '["kafka"."properties"."sasl.password"]
     "file" = "/etc/secrets/password"' -f "$full"
+    check "the chart knows Tidemill's settings, and no others" \
+        python3 "$ROOT/dev.d/chart_settings.py" "$CHART/values.schema.json" "$ROOT/docs/SETTINGS.md"
     check "a monitor appears when asked for" chart_contains "kind: PodMonitor" -f "$full"
     check_refused "and not otherwise" "" chart_contains "kind: PodMonitor"
     check_result
@@ -137,6 +139,16 @@ image_packages() {
     done
 }
 
+# The settings file that the chart renders, read by the binary.
+image_reads_chart() {
+    local file="$LOCAL/chart-tidemill.toml"
+    chart_full_values >"$LOCAL/chart-values.yaml"
+    chart_render -f "$LOCAL/chart-values.yaml" -s templates/configmap.yaml |
+        sed -n '/tidemill.toml: |/,$p' | sed 's/^    //; 1d' >"$file"
+    [ "$1" = whole ] || sed -i "$1" "$file"
+    "$LOCAL/image/tidemill" validate word-count --config "$file"
+}
+
 # The image's build, run by hand with the dev profile in the shared target directory.
 test_image() {
     check "the build stage and ./dev setup install the same" image_packages
@@ -144,5 +156,7 @@ test_image() {
     check "the build stage's RUN lines" image_build
     check "the image's binary runs" "$LOCAL/image/tidemill" --version
     check "the image has its libraries" image_libraries
+    check "the binary reads the chart's settings" image_reads_chart whole
+    check_refused "and refuses them misspelt" spill-byte image_reads_chart 's/spill-bytes/spill-byte/'
     check_result
 }
