@@ -100,12 +100,22 @@ image_run_lines() {
     sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | sed -n 's/^RUN //p' | sed -n '/^cargo/,$p'
 }
 
+# What the image's build can see: the names that .dockerignore lets through.
+image_context() {
+    local name
+    rm -rf "$LOCAL/context" && mkdir -p "$LOCAL/context"
+    while read -r name; do
+        [ ! -e "$ROOT/$name" ] || cp -a "$ROOT/$name" "$LOCAL/context/"
+    done < <(sed -n 's/^!//p' "$ROOT/.dockerignore")
+}
+
 image_build() {
     local line
     rm -rf "$LOCAL/image"
+    image_context
     while read -r line; do
         echo "+ $line"
-        (cd "$ROOT" && PROFILE=dev OUT="$LOCAL/image" sh -ec "$line") </dev/null
+        (cd "$LOCAL/context" && PROFILE=dev OUT="$LOCAL/image" sh -ec "$line") </dev/null || return 1
     done < <(image_run_lines)
 }
 
