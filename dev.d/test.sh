@@ -145,7 +145,7 @@ test_command() {
         skipped "integration" "it needs a broker (--quick)"
         skipped "torture" "it needs a broker (--quick)"
     else
-        build_binaries
+        stage "binaries" build_binaries
         with_kafka "test-$$" 1
         if [ -e tests/it/main.rs ]; then stage "integration" test_it; fi
         stage "torture" harness torture $SHORT_TORTURE

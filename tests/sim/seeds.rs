@@ -47,7 +47,9 @@ fn every_seed_is_exactly_once() {
 
 fn print_table(table: &BTreeMap<(Fault, &'static str), u64>) {
     print!("{:<12}", "fault\\phase");
-    PHASES.iter().for_each(|phase| print!("{phase:>10}"));
+    for phase in PHASES {
+        print!("{phase:>10}");
+    }
     println!();
     let mut empty = vec![];
     for fault in Fault::ALL {

@@ -6,20 +6,22 @@ use super::tree::{Finding, Tree};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let tests_found =
+        !tree.get("Cargo.toml").is_some_and(|manifest| manifest.contains("autotests = false"));
     for (path, _) in tree.rust() {
-        if !is_root(path) && !is_declared(tree, path) {
+        if !is_root(path, tests_found) && !is_declared(tree, path) {
             findings.push(Finding::new(path, 0, "no `mod` declares it, so it is never compiled"));
         }
     }
     findings
 }
 
-/// Whether cargo finds the file by itself. Tests are not found (`autotests = false`): the manifest
-/// names them, since a program lies among them.
-fn is_root(path: &str) -> bool {
+/// Whether cargo finds the file by itself; tests only without `autotests = false`, under which the
+/// manifest names them.
+fn is_root(path: &str, tests_found: bool) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        ["tests", ..] => false,
+        ["tests", _] | ["tests", _, "main.rs"] => tests_found,
         [.., "main.rs" | "lib.rs" | "build.rs"] | ["benches" | "examples", _] => true,
         _ => false,
     }
@@ -72,10 +74,18 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_the_manifest_does_not_name_is_found() {
+        let main = ("tests/it/main.rs", "");
+        let manifest = ("Cargo.toml", "autotests = false\n");
+        assert_eq!(lost(&[main, manifest]), ["tests/it/main.rs"]);
+        assert_eq!(lost(&[main, ("Cargo.toml", "")]), [""; 0]);
+    }
+
+    #[test]
     fn a_test_file_that_nobody_declares_is_found() {
         let main = ("tests/it/main.rs", "mod rebalance;\n// mod restore;\n");
         let found = lost(&[main, ("tests/it/rebalance.rs", ""), ("tests/it/restore.rs", "")]);
-        assert_eq!(found, ["tests/it/main.rs", "tests/it/restore.rs"]);
+        assert_eq!(found, ["tests/it/restore.rs"]);
     }
 
     #[test]
@@ -86,7 +96,10 @@ mod tests {
             ("src/state/store.rs", "#[cfg(test)]\n#[path = \"store_tests.rs\"]\nmod tests;\n"),
             ("src/state/store_tests.rs", ""),
             ("tests/it/main.rs", ""),
-            ("Cargo.toml", "[[test]]\nname = \"it\"\npath = \"tests/it/main.rs\"\n"),
+            (
+                "Cargo.toml",
+                "autotests = false\n[[test]]\nname = \"it\"\npath = \"tests/it/main.rs\"\n",
+            ),
             ("topologies/ledger/topology.rs", ""),
             ("src/topologies.rs", "#[path = \"../topologies/ledger/topology.rs\"]\nmod ledger;\n"),
             ("src/main.rs", "mod topologies;\n"),
