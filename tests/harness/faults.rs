@@ -28,6 +28,8 @@ pub(crate) const KILLS_MIN: usize = DIRECTED.len();
 pub(crate) enum Moment {
     /// At any.
     Random,
+    /// At a random time, shortly after a transaction of the victim was seen open.
+    InTransaction,
     /// When a thread reaches this point.
     At(Point),
 }
@@ -82,7 +84,11 @@ impl Plan {
     pub(crate) fn make(seed: u64, kills: usize, instances: usize, wipe_always: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut moments: Vec<Moment> = DIRECTED.into_iter().map(Moment::At).collect();
-        moments.resize(kills.max(DIRECTED.len()), Moment::Random);
+        // Between epochs and at the ends of one, no transaction is open: two of three random kills
+        // are aimed at open ones, so that these are the most.
+        for number in moments.len()..kills {
+            moments.push(if number % 3 == 0 { Moment::Random } else { Moment::InTransaction });
+        }
         random.shuffle(&mut moments);
         let wiped = random.usize(..moments.len());
         let mut faults: Vec<Fault> = Vec::with_capacity(moments.len() + 2);
@@ -135,6 +141,7 @@ impl fmt::Display for Fault {
                 write!(f, "kill i{victim} ")?;
                 match moment {
                     Moment::Random => write!(f, "at random")?,
+                    Moment::InTransaction => write!(f, "at random in a transaction")?,
                     Moment::At(point) => write!(f, "at {}", point.name())?,
                 }
                 write!(f, " after {} ms, ", after.as_millis())?;

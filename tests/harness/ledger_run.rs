@@ -20,6 +20,9 @@ pub(crate) const BALANCES: &str = "balances";
 /// the partition of `balances` that the account's records go to.
 pub(crate) const BALANCES_PARTITIONS: i32 = 6;
 
+/// The subtopology that keeps the accounts and writes `balances`.
+pub(crate) const ACCOUNTS: &str = "accounts";
+
 /// Tasks of the ledger: one per partition of its two subtopologies.
 pub(crate) const TASKS: usize = 14;
 
@@ -67,7 +70,8 @@ impl Place {
         launch.set("TIDEMILL_SHUTDOWN__LEAVE", "true");
         // The checker reads all of it.
         launch.set("TIDEMILL_STATE__PURGE_REPARTITION_TOPICS", "false");
-        launch.set("TIDEMILL_LOG__LEVEL", "info,tidemill=debug");
+        let level = std::env::var("TIDEMILL_LOG__LEVEL");
+        launch.set("TIDEMILL_LOG__LEVEL", level.as_deref().unwrap_or("info,tidemill=debug"));
         Ok(launch)
     }
 }

@@ -12,8 +12,8 @@ use anyhow::Result;
 use crate::{
     clock,
     cluster::Cluster,
-    ledger_run::{BALANCES, Topics},
-    status::Status,
+    ledger_run::{ACCOUNTS, BALANCES, Topics},
+    status::{Status, TaskLine},
 };
 
 /// Many epochs of a living instance, and less than the session timeout after which a successor
@@ -38,6 +38,19 @@ pub(crate) fn of_victim(
         stuck.retain(|partition, since| now.get(partition) == Some(since));
     }
     Ok(stuck.first_key_value().map(|(partition, since)| format!("{postings}/{partition}@{since}")))
+}
+
+/// Whether a transaction is open in the output of the victim's own tasks; `None` if it has none
+/// that write there.
+pub(crate) fn in_output(cluster: &Cluster, victim: &Status) -> Result<Option<bool>> {
+    let stateful = victim.tasks.iter().filter(|task| task.subtopology() == ACCOUNTS);
+    let partitions: Vec<i32> = stateful.filter_map(TaskLine::partition).collect();
+    for partition in &partitions {
+        if cluster.end(BALANCES, *partition)?.has_open_transaction() {
+            return Ok(Some(true));
+        }
+    }
+    Ok((!partitions.is_empty()).then_some(false))
 }
 
 fn in_own_partitions(

@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     accounts: u64,
     /// How long an epoch lasts.
-    #[arg(long, default_value_t = 500, value_name = "MS")]
+    #[arg(long, default_value_t = 1_000, value_name = "MS")]
     epoch_interval: u64,
     /// Wipe the state directory at every kill.
     #[arg(long)]
@@ -165,6 +165,15 @@ impl Torture {
         let status = victim.status()?;
         let phase = match moment {
             Moment::Random => {
+                victim.kill()?;
+                victim.failpoints().last_point().and_then(Point::phase)
+            }
+            Moment::InTransaction => {
+                clock::wait_for("a transaction of the victim", REACH, || {
+                    let open = open_transaction::in_output(&self.cluster, &status)?;
+                    Ok(open.unwrap_or(true).then_some(()))
+                })?;
+                clock::pause(after / 15);
                 victim.kill()?;
                 victim.failpoints().last_point().and_then(Point::phase)
             }
