@@ -2,7 +2,7 @@
 # line adds up all runners' own counts; a stage without a runner counts as one check.
 
 # Every kind of fault, in minutes.
-SHORT_TORTURE="--kills 8 --seed 7 --transfers 200000 --accounts 20000"
+SHORT_TORTURE="--kills 20 --seed 7 --transfers 200000 --accounts 20000"
 
 TEST_PASSED=0
 TEST_FAILED=0
