@@ -1,3 +1,5 @@
+//! Topics as a faultless run leaves them pass; each single deviation falls under its counter.
+
 use std::collections::BTreeMap;
 
 use super::{super::generator::Generator, *};
