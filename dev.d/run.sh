@@ -11,7 +11,7 @@ build_binaries() {
     mkdir -p "$LOCAL/bin"
     rm -f "$LOCAL"/bin/tidemill*
     local line binary
-    cargo build --locked -p tidemill --bins --features "$FEATURES" \
+    cargo build --locked -p tidemill --bins --tests --features "$FEATURES" \
         --message-format=json-render-diagnostics >"$LOCAL/build.json"
     while read -r line; do
         binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$line")

@@ -1,4 +1,4 @@
-//! Topics described and created: the real `TopicAdmin`.
+//! What commands ask of a cluster: the real `TopicAdmin` and `ApplicationAdmin`.
 
 use super::{
     settings::{ConnectError, ConnectionSettings, Settings},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     record::TopicName,
-    runtime::{TopicAdmin, TopicInfo, TopicSpec, TopicsError},
+    runtime::{ApplicationAdmin, TopicAdmin, TopicInfo, TopicSpec, TopicsError},
 };
 
 /// Describes and creates topics. Blocks.
@@ -65,5 +65,19 @@ impl TopicAdmin for KafkaTopicAdmin {
 
     fn brokers(&mut self) -> Result<usize, TopicsError> {
         self.client.broker_count().map_err(|error| self.error(error))
+    }
+}
+
+impl ApplicationAdmin for KafkaTopicAdmin {
+    fn group_members(&mut self, group: &str) -> Result<Option<Vec<String>>, TopicsError> {
+        self.client.member_words(group).map_err(|error| self.error(error))
+    }
+
+    fn delete_group(&mut self, group: &str) -> Result<(), TopicsError> {
+        self.client.delete_group(group).map_err(|error| self.error(error))
+    }
+
+    fn delete_topics(&mut self, topics: &[TopicName]) -> Result<(), TopicsError> {
+        self.client.delete_topics(topics).map_err(|error| self.error(error))
     }
 }

@@ -3,8 +3,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ConsumerProtocolAssignment, ConsumerProtocolSubscription, DescribeGroupsRequest, GroupId,
-        JoinGroupRequest, LeaveGroupRequest, join_group_request::JoinGroupRequestProtocol,
+        ConsumerProtocolAssignment, ConsumerProtocolSubscription, DeleteGroupsRequest,
+        DescribeGroupsRequest, GroupId, JoinGroupRequest, LeaveGroupRequest,
+        describe_groups_response::DescribedGroup, join_group_request::JoinGroupRequestProtocol,
         leave_group_request::MemberIdentity,
     },
     protocol::{Decodable, Encodable},
@@ -17,9 +18,11 @@ use super::{
 use crate::{record::TopicPartition, runtime::Member};
 
 const DESCRIBE_GROUPS: i16 = 5;
+const DELETE_GROUPS: i16 = 2;
 const JOIN_GROUP: i16 = 5;
 const LEAVE_GROUP: i16 = 3;
 
+const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
 
 impl WireClient {
@@ -28,14 +31,7 @@ impl WireClient {
         &mut self,
         group: &str,
     ) -> Result<Option<Vec<Member>>, WireError> {
-        let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))]);
-        let response =
-            self.call_coordinator(CoordinatorKind::Group, group, &request, DESCRIBE_GROUPS)?;
-        let Some(described) = response.groups.first() else { return Ok(None) };
-        if is_coordinator_gone(described.error_code) {
-            self.forget_coordinator(CoordinatorKind::Group, group);
-        }
-        WireError::check(described.error_code, || format!("group {group}"))?;
+        let Some(described) = self.describe_group(group)? else { return Ok(None) };
         match described.group_state.as_str() {
             // `Dead` is a group that does not exist: nobody is in it.
             "Stable" | "Empty" | "Dead" => {}
@@ -54,6 +50,52 @@ impl WireClient {
             })
             .collect::<Result<Vec<_>, _>>()
             .map(Some)
+    }
+
+    /// Each member in a few words; `None` where there is no such group.
+    pub(in crate::kafka) fn member_words(
+        &mut self,
+        group: &str,
+    ) -> Result<Option<Vec<String>>, WireError> {
+        let Some(described) = self.describe_group(group)? else { return Ok(None) };
+        if described.group_state.as_str() == "Dead" {
+            return Ok(None);
+        }
+        let words = described.members.iter().map(|member| {
+            let name = member.group_instance_id.as_ref().unwrap_or(&member.member_id);
+            format!("{} ({}, {})", &**name, &*member.client_id, &*member.client_host)
+        });
+        Ok(Some(words.collect()))
+    }
+
+    /// Deletes a group without members; one that does not exist is no error.
+    pub(in crate::kafka) fn delete_group(&mut self, group: &str) -> Result<(), WireError> {
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text(group))]);
+        let response =
+            self.call_coordinator(CoordinatorKind::Group, group, &request, DELETE_GROUPS)?;
+        for result in response.results.iter().filter(|r| r.error_code != GROUP_ID_NOT_FOUND) {
+            self.check_group(group, result.error_code)?;
+        }
+        Ok(())
+    }
+
+    fn describe_group(&mut self, group: &str) -> Result<Option<DescribedGroup>, WireError> {
+        let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))]);
+        let response =
+            self.call_coordinator(CoordinatorKind::Group, group, &request, DESCRIBE_GROUPS)?;
+        let Some(described) = response.groups.into_iter().next() else { return Ok(None) };
+        if described.error_code == GROUP_ID_NOT_FOUND {
+            return Ok(Some(described.with_group_state(text("Dead"))));
+        }
+        self.check_group(group, described.error_code)?;
+        Ok(Some(described))
+    }
+
+    fn check_group(&mut self, group: &str, code: i16) -> Result<(), WireError> {
+        if is_coordinator_gone(code) {
+            self.forget_coordinator(CoordinatorKind::Group, group);
+        }
+        WireError::check(code, || format!("group {group}"))
     }
 
     /// Makes a classic group rebalance, which librdkafka does not offer: a member that subscribes

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DescribeConfigsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
     create_topics_request::{CreatableTopic, CreatableTopicConfig},
     describe_configs_request::DescribeConfigsResource,
 };
@@ -16,6 +16,7 @@ use crate::{record::TopicName, runtime::TopicInfo};
 
 const DESCRIBE_CONFIGS: i16 = 4;
 const CREATE_TOPICS: i16 = 5;
+const DELETE_TOPICS: i16 = 5;
 
 const UNKNOWN_TOPIC: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -107,6 +108,27 @@ impl WireClient {
         }
         let names: Vec<&str> = topics.iter().map(|topic| topic.name).collect();
         self.wait_for_leaders(&names)
+    }
+
+    /// Deletes topics; one that does not exist is no error.
+    pub(in crate::kafka) fn delete_topics(
+        &mut self,
+        topics: &[TopicName],
+    ) -> Result<(), WireError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(topics.iter().map(|topic| topic_name(topic)).collect())
+            .with_timeout_ms(10_000);
+        let controller = self.metadata(&[])?.controller_id.0;
+        let response = self.call_broker(controller, &request, DELETE_TOPICS)?;
+        for topic in response.responses.iter().filter(|t| t.error_code != UNKNOWN_TOPIC) {
+            WireError::check(topic.error_code, || {
+                format!("topic {}", topic.name.as_ref().map_or("?", |name| name.as_str()))
+            })?;
+        }
+        Ok(())
     }
 
     /// How many brokers the cluster has.
