@@ -101,7 +101,7 @@ impl Cluster {
         let metadata = self.committed.fetch_metadata(Some(topic), ANSWER)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-        match found.and_then(|topic| Some((topic, topic.error()))) {
+        match found.map(|topic| (topic, topic.error())) {
             Some((_, Some(error))) if error == missing => Ok(None),
             Some((_, Some(error))) => bail!("topic {topic}: {:?}", RDKafkaErrorCode::from(error)),
             Some((found, None)) => Ok(Some(i32::try_from(found.partitions().len())?)),
@@ -146,7 +146,7 @@ impl Cluster {
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
         let results = block_on(self.admin.delete_topics(&[topic], &options), ANSWER)??;
         match results.into_iter().next() {
-            Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => {}
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => {}
             Some(Err((_, code))) => bail!("topic {topic} cannot be deleted: {code}"),
             None => bail!("topic {topic}: no answer to its deletion"),
         }

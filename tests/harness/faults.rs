@@ -126,8 +126,7 @@ impl Plan {
             .map(|fault| match fault {
                 Fault::Kill { aftermath: Aftermath::Takeover, .. } => 12,
                 Fault::Kill { .. } => 4,
-                Fault::Zombie { .. } => 20,
-                Fault::Scale { .. } => 20,
+                Fault::Zombie { .. } | Fault::Scale { .. } => 20,
             })
             .sum();
         Duration::from_secs(seconds)

@@ -361,7 +361,9 @@ impl Torture {
         if outcome == Outcome::Pass && !missing.is_empty() {
             outcome = Outcome::Invalid;
         }
-        missing.iter().for_each(|what| report::line(format_args!("INVALID: {what}")));
+        for what in &missing {
+            report::line(format_args!("INVALID: {what}"));
+        }
         Ok(outcome)
     }
 }

@@ -1,3 +1,5 @@
+//! The checker sees each way in which an output can be wrong, and passes what is right.
+
 use std::collections::BTreeMap;
 
 use super::{super::generator::Generator, *};
