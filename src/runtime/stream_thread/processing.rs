@@ -94,7 +94,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 pending.next += 1;
                 continue;
             };
-            if !self.begin_epoch(now) || self.epoch_is_full(now) {
+            // An epoch that has just begun takes a record first, however long ago the last seal
+            // was: one without any would have no offsets (EOS-3).
+            if !self.begin_epoch(now) || (self.epoch_has_work() && self.epoch_is_full(now)) {
                 return false;
             }
             let taken = self.process_run(id, input, pending, budget, now);
@@ -209,6 +211,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Whether the running epoch is to be sealed. Never one in which nothing happened yet: after a
     /// pause the interval has passed when the first record comes, and an epoch without a task has
     /// no offsets to commit (EOS-3).
+    /// Whether a task takes part in the running epoch.
+    fn epoch_has_work(&self) -> bool {
+        self.open_tasks().any(|task| task.touched)
+    }
+
     fn epoch_is_full(&self, now: Now) -> bool {
         self.epochs.back().is_some_and(|e| {
             (e.records > 0 || self.open_tasks().any(|task| task.touched))
@@ -218,7 +225,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     /// SEAL, when the machine says that it is time.
     pub(super) fn seal_if_due(&mut self, now: Now) {
-        if !self.epoch_is_full(now) {
+        let idle = !self.epoch_has_work() && !self.machine.is_draining();
+        if idle || !self.epoch_is_full(now) {
             return;
         }
         self.reach(Point::BeforeSeal);
