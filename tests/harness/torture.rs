@@ -362,11 +362,7 @@ impl Torture {
         if outcome == Outcome::Pass && !missing.is_empty() {
             outcome = Outcome::Invalid;
         }
-<<<<<<< HEAD
         for what in missing {
-=======
-        for what in &missing {
->>>>>>> house
             report::line(format_args!("INVALID: {what}"));
         }
         Ok(outcome)
