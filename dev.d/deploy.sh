@@ -139,10 +139,10 @@ image_libraries() {
 
 # What setup installs for a build and what the image's build stage installs is the same.
 image_packages() {
-    local package
+    local package installed
+    installed=" $(sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | sed -n 's/^RUN apt-get.*recommends //p') "
     for package in g++ make curl pkg-config libssl-dev zlib1g-dev libclang-dev; do
-        sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | grep -q "apt-get.* $package\b" &&
-            grep -q "echo $package\$" "$ROOT/dev.d/setup.sh" || {
+        [[ $installed == *" $package "* ]] && grep -qE "echo ${package//+/\\+}\$" "$ROOT/dev.d/setup.sh" || {
             echo "$package: not in both"
             return 1
         }

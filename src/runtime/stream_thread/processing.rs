@@ -287,6 +287,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         if self.settings.mutant.state_before_commit() {
             for id in epoch.tasks.clone() {
                 if let Some(task) = self.task_mut(id) {
+                    #[allow(clippy::let_underscore_must_use)] // broken on purpose
                     let _ = task.write_before_commit(now.wall);
                 }
             }
