@@ -5,7 +5,10 @@
 //! tasks), and those that everybody writes (the repartition topic), where the same transaction
 //! must hold the partition back for longer than any living instance's epoch lasts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
@@ -16,28 +19,45 @@ use crate::{
     status::{Status, TaskLine},
 };
 
-/// Many epochs of a living instance, and less than the session timeout after which a successor
-/// could fence the victim.
-const LIVING_MAX: Duration = Duration::from_millis(2_500);
+/// Beyond its epoch a living instance's transaction is open for less than this.
+const COMMIT_MAX: Duration = Duration::from_secs(1);
 
-/// Where the victim's transaction is open; `None` if it has none. `victim` is its last status.
+/// Less than the session timeout, after which a successor could fence the victim.
+const WATCH_MAX: Duration = Duration::from_millis(4_500);
+
+/// Where the victim's transaction is open; `None` if it has none. `victim` is its last status,
+/// `epoch` how long epochs last.
 pub(crate) fn of_victim(
     cluster: &Cluster,
     topics: &Topics,
     victim: Option<&Status>,
+    epoch: Duration,
 ) -> Result<Option<String>> {
     if let Some(place) = in_own_partitions(cluster, topics, victim)? {
         return Ok(Some(place));
     }
     let postings = topics.postings();
-    let mut stuck: BTreeMap<i32, i64> = open(cluster, &postings)?;
+    let living_max = (epoch + COMMIT_MAX).min(WATCH_MAX / 2);
     let started = clock::now();
-    while !stuck.is_empty() && started.elapsed() < LIVING_MAX {
-        clock::pause(Duration::from_millis(100));
-        let now = open(cluster, &postings)?;
-        stuck.retain(|partition, since| now.get(partition) == Some(since));
+    let mut watched: BTreeMap<i32, (i64, Instant)> = BTreeMap::new();
+    while started.elapsed() < WATCH_MAX {
+        let open = open(cluster, &postings)?;
+        watched.retain(|partition, (at, _)| open.get(partition) == Some(at));
+        for (partition, at) in open {
+            let (_, since) = watched.entry(partition).or_insert((at, clock::now()));
+            if since.elapsed() > living_max {
+                return Ok(Some(format!("{postings}/{partition}@{at}")));
+            }
+        }
+        // Whatever is open by then has begun after the victim's death.
+        if started.elapsed() > living_max
+            && watched.values().all(|(_, s)| *s > started + living_max)
+        {
+            break;
+        }
+        clock::pause(Duration::from_millis(50));
     }
-    Ok(stuck.first_key_value().map(|(partition, since)| format!("{postings}/{partition}@{since}")))
+    Ok(None)
 }
 
 /// Whether a transaction is open in the output of the victim's own tasks; `None` if it has none

@@ -92,6 +92,7 @@ struct Torture {
     tail: Tail,
     tally: Tally,
     progress: Progress,
+    epoch: Duration,
 }
 
 /// Runs it.
@@ -119,8 +120,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let inputs = ledger_run::inputs(arguments.seed, arguments.accounts);
     let load = Load::start(feed, inputs, arguments.transfers, rate.max(100))?;
     let progress = Progress::start();
-    let mut torture =
-        Torture { cluster, topics, fleet, load, tail, tally: Tally::default(), progress };
+    let epoch = Duration::from_millis(arguments.epoch_interval);
+    let tally = Tally::default();
+    let mut torture = Torture { cluster, topics, fleet, load, tail, tally, progress, epoch };
     torture.fleet.wait_ready(2)?;
     torture.check_all_owned()?;
     for fault in &plan.faults {
@@ -193,7 +195,8 @@ impl Torture {
         if let Some(phase) = phase {
             *self.tally.phases.entry(phase).or_default() += 1;
         }
-        let open = open_transaction::of_victim(&self.cluster, &self.topics, Some(&status))?;
+        let open =
+            open_transaction::of_victim(&self.cluster, &self.topics, Some(&status), self.epoch)?;
         self.tally.in_open_transaction += u64::from(open.is_some());
         let phase = phase.map_or("between epochs".to_owned(), |phase| phase.to_string());
         let open = open.map_or("no transaction open".to_owned(), |at| format!("open at {at}"));
