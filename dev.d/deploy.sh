@@ -70,6 +70,8 @@ test_chart() {
 ' -f "$full"
     check "a property with dots is one key" chart_contains '["kafka"."properties"."sasl.password"]
     "file" = "/etc/secrets/password"' -f "$full"
+    check "the chart knows Tidemill's settings, and no others" \
+        python3 "$ROOT/dev.d/chart_settings.py" "$CHART/values.schema.json" "$ROOT/docs/SETTINGS.md"
     check "a monitor appears when asked for" chart_contains "kind: PodMonitor" -f "$full"
     check_refused "and not otherwise" "" chart_contains "kind: PodMonitor"
     check_result
@@ -98,12 +100,22 @@ image_run_lines() {
     sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | sed -n 's/^RUN //p' | sed -n '/^cargo/,$p'
 }
 
+# What the image's build can see: the names that .dockerignore lets through.
+image_context() {
+    local name
+    rm -rf "$LOCAL/context" && mkdir -p "$LOCAL/context"
+    while read -r name; do
+        [ ! -e "$ROOT/$name" ] || cp -a "$ROOT/$name" "$LOCAL/context/"
+    done < <(sed -n 's/^!//p' "$ROOT/.dockerignore")
+}
+
 image_build() {
     local line
     rm -rf "$LOCAL/image"
+    image_context
     while read -r line; do
         echo "+ $line"
-        (cd "$ROOT" && PROFILE=dev OUT="$LOCAL/image" sh -ec "$line") </dev/null
+        (cd "$LOCAL/context" && PROFILE=dev OUT="$LOCAL/image" sh -ec "$line") </dev/null || return 1
     done < <(image_run_lines)
 }
 
@@ -127,14 +139,24 @@ image_libraries() {
 
 # What setup installs for a build and what the image's build stage installs is the same.
 image_packages() {
-    local package
+    local package installed
+    installed=" $(sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | sed -n 's/^RUN apt-get.*recommends //p') "
     for package in g++ make curl pkg-config libssl-dev zlib1g-dev libclang-dev; do
-        sed -n '/AS build$/,/^FROM /p' "$ROOT/Dockerfile" | grep -q "apt-get.* $package\b" &&
-            grep -q "echo $package\$" "$ROOT/dev.d/setup.sh" || {
+        [[ $installed == *" $package "* ]] && grep -qE "echo ${package//+/\\+}\$" "$ROOT/dev.d/setup.sh" || {
             echo "$package: not in both"
             return 1
         }
     done
+}
+
+# The settings file that the chart renders, read by the binary.
+image_reads_chart() {
+    local file="$LOCAL/chart-tidemill.toml"
+    chart_full_values >"$LOCAL/chart-values.yaml"
+    chart_render -f "$LOCAL/chart-values.yaml" -s templates/configmap.yaml |
+        sed -n '/tidemill.toml: |/,$p' | sed 's/^    //; 1d' >"$file"
+    [ "$1" = whole ] || sed -i "$1" "$file"
+    "$LOCAL/image/tidemill" validate word-count --config "$file"
 }
 
 # The image's build, run by hand with the dev profile in the shared target directory.
@@ -144,5 +166,7 @@ test_image() {
     check "the build stage's RUN lines" image_build
     check "the image's binary runs" "$LOCAL/image/tidemill" --version
     check "the image has its libraries" image_libraries
+    check "the binary reads the chart's settings" image_reads_chart whole
+    check_refused "and refuses them misspelt" spill-byte image_reads_chart 's/spill-bytes/spill-byte/'
     check_result
 }

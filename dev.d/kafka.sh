@@ -156,6 +156,7 @@ kafka_start() {
         -cp "$KAFKA_JARS/*" kafka.Kafka "$dir/server.properties" \
         >>"$dir/server.log" 2>&1 </dev/null 9>&- &
     echo $! >"$dir/pid"
+    disown # no word from the shell when it is killed
     # Until the child has become java, its command line is still this script's.
     local try
     for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -277,7 +278,7 @@ kafka_down() {
     fi
     kafka_stop_all
     [ -n "$KAFKA_KEEP" ] || rm -rf "$KAFKA_DIR"/broker-* "$KAFKA_DIR/brokers" "$KAFKA_DIR/served"
-    [ -n "$KAFKA_KEEP" ] || rmdir "$KAFKA_DIR" 2>/dev/null || true
+    [ -n "$KAFKA_KEEP" ] || rmdir "$KAFKA_DIR" 2>/dev/null && rm -f "$KAFKA_DIR.lock" || true
     say "stopped $KAFKA_DIR"
 }
 

@@ -9,12 +9,14 @@ FEATURES=testing,mutants
 build_binaries() {
     say "building tidemill and tidemill-harness (the first time RocksDB is compiled, which takes minutes)"
     mkdir -p "$LOCAL/bin"
+    rm -f "$LOCAL"/bin/tidemill*
     local line binary
+    cargo build --locked -p tidemill --bins --tests --features "$FEATURES" \
+        --message-format=json-render-diagnostics >"$LOCAL/build.json"
     while read -r line; do
         binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$line")
         [ -z "$binary" ] || install -m 755 "$binary" "$LOCAL/bin/${binary##*/}"
-    done < <(cargo build --locked -p tidemill -p tidemill-harness --bins --features "$FEATURES" \
-        --message-format=json-render-diagnostics)
+    done <"$LOCAL/build.json"
     [ -x "$LOCAL/bin/tidemill" ] && [ -x "$LOCAL/bin/tidemill-harness" ] ||
         die "the build did not produce tidemill and tidemill-harness"
 }
@@ -26,38 +28,62 @@ with_kafka() {
     trap 'kafka_down' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    [ ! -e "$KAFKA_DIR/brokers" ] || kafka_down # what a killed run left
-    kafka_up >"$LOCAL/$1.bootstrap"
-    BOOTSTRAP=$(cat "$LOCAL/$1.bootstrap")
+    mkdir -p "$LOCAL"
+    kafka_up >"$LOCAL/bootstrap-$1"
+    BOOTSTRAP=$(cat "$LOCAL/bootstrap-$1")
+    rm -f "$LOCAL/bootstrap-$1"
 }
 
-demo_command() {
+# Runs `tidemill-harness $1` on the cluster that is up. What a run that failed leaves (logs, state)
+# stays in .dev/run; what succeeded leaves nothing.
+harness() {
+    local command="$1" directory="$LOCAL/run/$1-$$"
+    shift
+    mkdir -p "$directory"
+    "$LOCAL/bin/tidemill-harness" "$command" --bootstrap "$BOOTSTRAP" \
+        --tidemill "$LOCAL/bin/tidemill" --directory "$directory" "$@" || {
+        local status=$?
+        say "logs and state of this run: ${directory#"$ROOT"/}"
+        return $status
+    }
+    rm -rf "$directory"
+}
+
+# Sets up, builds, starts brokers (--brokers 1|3 in front), runs a command of the harness.
+harness_command() {
+    local brokers=1 command
+    if [ "${1:-}" = --brokers ]; then
+        brokers="${2:?--brokers needs 1 or 3}"
+        shift 2
+    fi
+    command="${1:?a command of tidemill-harness}"
+    shift
     setup_build
     setup_kafka
     build_binaries
-    with_kafka "demo-$$" 1
-    "$LOCAL/bin/tidemill-harness" demo --bootstrap "$BOOTSTRAP" --tidemill "$LOCAL/bin/tidemill" \
-        --dir "$LOCAL/demo-$$" "$@"
+    with_kafka "$command-$$" "$brokers"
+    harness "$command" "$@"
+}
+
+# A real text that every Debian system has; elsewhere this repository's licence.
+demo_command() {
+    local text=/usr/share/common-licenses/GPL-3
+    [ -r "$text" ] || text="$ROOT/LICENSE"
+    harness_command demo --text "$text" "$@"
 }
 
 torture_command() {
-    local brokers=1
     if [ "${1:-}" = --brokers ]; then
-        brokers="$2"
-        shift 2
+        harness_command "$1" "${2:-}" torture "${@:3}"
+    else
+        harness_command torture "$@"
     fi
-    setup_build
-    setup_kafka
-    build_binaries
-    with_kafka "torture-$$" "$brokers"
-    "$LOCAL/bin/tidemill-harness" torture --bootstrap "$BOOTSTRAP" --tidemill "$LOCAL/bin/tidemill" \
-        --dir "$LOCAL/torture-$$" "$@"
 }
 
 sim_command() {
     setup_build
-    CARGO_TARGET_DIR="$CARGO_TARGET_DIR/pure" \
-        cargo test --locked --no-default-features --features testing --test sim -- --nocapture "$@"
+    [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
+    TIDEMILL_SIM_SEED="$2" pure test --test sim -- --nocapture
 }
 
 tidy_command() {

@@ -1,6 +1,9 @@
 # Everything CI runs, as stages that each print a name, what they ran and their seconds. The last
 # line adds up all runners' own counts; a stage without a runner counts as one check.
 
+# Every kind of fault, in minutes.
+SHORT_TORTURE="--kills 8 --seed 7 --transfers 200000 --accounts 20000"
+
 TEST_PASSED=0
 TEST_FAILED=0
 
@@ -104,13 +107,13 @@ test_shell() {
     check_result
 }
 
-test_it() {
-    TIDEMILL_TEST_BROKER="$BOOTSTRAP" cargo test --locked --features "$FEATURES" --test it
+test_pure() {
+    pure test --lib
+    pure test --doc
 }
 
-test_torture() {
-    "$LOCAL/bin/tidemill-harness" torture --bootstrap "$BOOTSTRAP" --tidemill "$LOCAL/bin/tidemill" \
-        --dir "$LOCAL/torture-$$" "$@"
+test_it() {
+    TIDEMILL_TEST_BROKER="$BOOTSTRAP" cargo test --locked --features "$FEATURES" --test it
 }
 
 test_command() {
@@ -131,7 +134,9 @@ test_command() {
     stage "tree" test_tree
     stage "chart" test_chart
     stage "compose" test_compose
-    stage "pure tests" pure test
+    stage "pure tests" test_pure
+    # Shown in full: seeds, faults, and the table of faults by phase of the epoch.
+    stage "simulation" pure test --test sim -- --nocapture
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
@@ -140,11 +145,11 @@ test_command() {
         skipped "integration" "it needs a broker (--quick)"
         skipped "torture" "it needs a broker (--quick)"
     else
-        build_binaries
+        stage "binaries" build_binaries
         with_kafka "test-$$" 1
-        stage "integration" test_it
-        stage "torture" test_torture --short
-        stage "negative controls" test_controls
+        if [ -e tests/it/main.rs ]; then stage "integration" test_it; fi
+        stage "torture" harness torture $SHORT_TORTURE
+        stage "negative controls" harness controls
     fi
     printf '\n%d passed, %d failed\n' "$TEST_PASSED" "$TEST_FAILED"
     [ "$TEST_FAILED" -eq 0 ]

@@ -24,6 +24,7 @@ pub mod state;
 pub mod runtime;
 
 // Carried.
+#[allow(clippy::indexing_slicing)] // by the adapter's own numbers and lengths, never by input
 #[cfg(feature = "kafka")]
 pub mod kafka;
 

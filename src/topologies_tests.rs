@@ -39,9 +39,8 @@ fn run(topology: &Topology, records: &[&str]) -> Vec<String> {
 fn word_count_counts_the_words_of_a_text() {
     let topology = word_count::topology().unwrap();
     let updates = run(&topology, &["The tide, the mill.", "", "42 THE Über-mill's"]);
-    let expect = [
-        "the=1@0", "tide=1@0", "the=2@0", "mill=1@0", "the=3@2", "über=1@2", "mill=2@2", "s=1@2",
-    ];
+    let expect =
+        ["the=1@0", "tide=1@0", "the=2@0", "mill=1@0", "the=3@2", "über=1@2", "mill=2@2", "s=1@2"];
     assert_eq!(updates, expect);
 }
 

@@ -17,7 +17,7 @@ use crate::{
     cli::{arguments::DevArguments, entry::Context, logging},
     error::{Error, ErrorKind},
     record::{PartitionId, Timestamp},
-    settings::Settings,
+    settings::{LogSettings, Settings},
     topology::Topology,
 };
 
@@ -57,7 +57,11 @@ pub(super) fn dev(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let settings = context.settings(&arguments.settings)?;
-    logging::start(&settings.log);
+    // Results go to the terminal: what is usual in a service's log would bury them.
+    let log = settings.log.clone();
+    let level =
+        if log.level == LogSettings::default().level { "warn".to_owned() } else { log.level };
+    logging::start(&LogSettings { level, ..log });
     let topology = context.catalog.find(arguments.topology.as_deref())?;
     let input = read_all(&arguments.input)?;
     let records = parse(input, arguments.partitions)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     cli::{DevJob, DevRecord},
-    error::{Error, ErrorKind},
+    error::Error,
     runtime::{
         ApplicationAdmin, StatusBoard,
         epoch::EpochLimits,
@@ -37,7 +37,7 @@ pub struct Job {
     /// All settings.
     pub settings: Settings,
     /// The state directory.
-    pub directory: StateDirectory,
+    pub directory: Arc<StateDirectory>,
     /// Where it publishes.
     pub status: StatusBoard,
     /// Where a stop is asked for; shared by all applications of the process.
@@ -69,7 +69,7 @@ impl Job {
     /// The byte stores' backend.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: this build has no such backend.
+    /// [`crate::error::ErrorKind::Invalid`]: this build has no such backend.
     pub fn backend(&self) -> Result<StateBackend, Error> {
         match self.settings.state.backend {
             settings::StateBackend::Memory => Ok(StateBackend::Memory),
@@ -79,7 +79,7 @@ impl Job {
             }
             #[cfg(not(feature = "rocksdb"))]
             settings::StateBackend::Rocksdb => Err(Error::new(
-                ErrorKind::Invalid,
+                crate::error::ErrorKind::Invalid,
                 "setting state.backend is \"rocksdb\", which this build does not have \
                  (feature `rocksdb`); set it to \"memory\"",
             )),
@@ -98,7 +98,8 @@ impl Job {
     ) -> Result<(), Error> {
         let connections = Arc::new(connect(&self)?);
         let settings = thread_settings(&self.settings, incarnation, mutant);
-        let Self { plan, settings: all, directory, status, stop } = self;
+        // The lock is held to the end; connections that open stores hold it longer.
+        let Self { plan, settings: all, directory: _held, status, stop } = self;
         let instance = Instance {
             plan: Arc::new(plan),
             settings,
@@ -108,11 +109,7 @@ impl Job {
             status,
             stop,
         };
-        let outcome = instance.run();
-        // The directory's lock is held until no thread uses its stores any more.
-        drop(instance);
-        drop(directory);
-        match outcome {
+        match instance.run() {
             Outcome::Drained => Ok(()),
             Outcome::Failed(failure) => Err(failure.into()),
         }
@@ -125,7 +122,7 @@ pub(super) struct BuiltIn;
 
 #[cfg(not(feature = "kafka"))]
 fn no_client() -> Error {
-    Error::new(ErrorKind::Invalid, "this build has no Kafka client (feature `kafka`)")
+    Error::new(crate::error::ErrorKind::Invalid, "this build has no Kafka client (feature `kafka`)")
 }
 
 impl Engine for BuiltIn {
@@ -151,7 +148,10 @@ impl Engine for BuiltIn {
 
     #[cfg(not(feature = "testing"))]
     fn dev(&self, _job: DevJob, _emit: &mut dyn FnMut(DevRecord)) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::Invalid, "this build has no embedded log (feature `testing`)"))
+        Err(Error::new(
+            crate::error::ErrorKind::Invalid,
+            "this build has no embedded log (feature `testing`)",
+        ))
     }
 
     #[cfg(feature = "testing")]

@@ -17,6 +17,8 @@ mod exit;
 #[cfg(test)]
 mod fake_cluster;
 mod logging;
+#[cfg(feature = "kafka")]
+mod on_kafka;
 mod reset;
 mod run;
 mod topics_create;

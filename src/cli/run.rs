@@ -38,6 +38,9 @@ pub(super) fn run(arguments: &RunArguments, context: &Context<'_>) -> Result<(),
     logging::start(&settings.log);
     let stop = StopSignal::default();
     let boards: Vec<Board> = topologies.iter().map(|topology| board(topology, &settings)).collect();
+    // Before the port: of two processes on one directory, the second is told about the directory.
+    let directories =
+        boards.iter().map(|board| lock(board, &settings)).collect::<Result<Vec<_>, _>>()?;
     let service = Service::start(settings.http.bind, boards.clone(), Some(stop.clone()))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -47,8 +50,9 @@ pub(super) fn run(arguments: &RunArguments, context: &Context<'_>) -> Result<(),
     );
     let patience = Patience { fail_fast: arguments.fail_fast, stop: &stop, pause: &sleep };
     let mut jobs = Vec::new();
-    for (topology, board) in topologies.iter().zip(&boards) {
-        match prepare(topology, board, &settings, context.engine.as_ref(), &patience)? {
+    for ((topology, board), directory) in topologies.iter().zip(&boards).zip(directories) {
+        let part = Part { topology, board, directory };
+        match prepare(part, &settings, context.engine.as_ref(), &patience)? {
             Some(job) => jobs.push(job),
             // Stopped before it began.
             None => return Ok(()),
@@ -86,18 +90,27 @@ fn board(topology: &Topology, settings: &Settings) -> Board {
     }
 }
 
+fn lock(board: &Board, settings: &Settings) -> Result<StateDirectory, Error> {
+    let fresh = uuid::Uuid::new_v4().to_string();
+    Ok(StateDirectory::open(&settings.state.dir, &board.application, &fresh)?)
+}
+
+/// One application of the process, before its topics are known.
+struct Part<'a> {
+    topology: &'a Topology,
+    board: &'a Board,
+    directory: StateDirectory,
+}
+
 /// Makes an application ready to run. `None`: a stop was asked for while no broker answered.
 fn prepare(
-    topology: &Topology,
-    board: &Board,
+    part: Part<'_>,
     settings: &Settings,
     engine: &dyn Engine,
     patience: &Patience<'_>,
 ) -> Result<Option<Job>, Error> {
+    let Part { topology, board, directory } = part;
     let application = board.application.as_str();
-    // Before the brokers are asked: a second process on the directory ends at once.
-    let fresh = uuid::Uuid::new_v4().to_string();
-    let directory = StateDirectory::open(&settings.state.dir, application, &fresh)?;
     let mut admin = engine.admin(settings)?;
     if until_reached(patience, || admin.brokers())?.is_none() {
         return Ok(None);
@@ -120,7 +133,7 @@ fn prepare(
     Ok(Some(Job {
         plan,
         settings: settings.clone(),
-        directory,
+        directory: Arc::new(directory),
         status: board.status.clone(),
         stop: patience.stop.clone(),
     }))

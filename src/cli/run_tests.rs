@@ -30,7 +30,11 @@ fn ready(
     let stop = StopSignal::default();
     let patience = Patience { fail_fast, stop: &stop, pause: &pause };
     let board = board(&topology, settings);
-    (prepare(&topology, &board, settings, cluster, &patience), waited.get())
+    let result = lock(&board, settings).and_then(|directory| {
+        let part = Part { topology: &topology, board: &board, directory };
+        prepare(part, settings, cluster, &patience)
+    });
+    (result, waited.get())
 }
 
 fn failed<T>(result: Result<T, Error>) -> (u8, String) {

@@ -2,7 +2,8 @@
 //!
 //! Only in builds with the feature `mutants`. `TIDEMILL_FAILPOINTS=<dir>`: when a file
 //! `<dir>/<point>` exists as the engine reaches the point, its content (`kill` or `stop`) is done
-//! to the process, after the file was renamed to `<point>.hit`. `<dir>/phase` always holds the
+//! to the process, after the file was renamed to `<point>.hit`. `kill 500` waits 500 ms at the
+//! point first, so that what other threads were told has been done. `<dir>/phase` always holds the
 //! last point reached, so that it can be read after a SIGKILL from outside.
 
 use std::{
@@ -44,12 +45,16 @@ impl FileFailpoints {
             Err(error) => return Err(error),
         };
         fs::rename(&file, self.directory.join(format!("{}.hit", point.name())))?;
-        let signal = match action.trim() {
+        let (word, delay_ms) = action.trim().split_once(' ').unwrap_or((action.trim(), "0"));
+        let delay_ms = delay_ms.parse().map_err(std::io::Error::other)?;
+        let signal = match word {
             "kill" => "-KILL",
             "stop" => "-STOP",
             other => return Err(std::io::Error::other(format!("no action {other:?}"))),
         };
-        tracing::warn!(point = point.name(), signal, "failpoint");
+        tracing::warn!(point = point.name(), signal, delay_ms, "failpoint");
+        #[expect(clippy::disallowed_methods, reason = "the thread is to stand still here")]
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
         let process = std::process::id().to_string();
         Command::new("kill").args([signal, &process]).status().map(|_| ())
     }

@@ -1,7 +1,8 @@
 //! What an epoch has to send: records gathered in an arena until its producer may take them.
 //!
 //! The younger of two epochs must not send before the older is flushed (EOS-6), so every record
-//! goes through here. Nothing is decided here but partition and refusal (ERR-1).
+//! goes through here. Nothing is decided here but partition and refusal (ERR-1); records leave in
+//! the order in which they were emitted (ORD-1).
 
 use std::collections::BTreeMap;
 

@@ -23,8 +23,13 @@ pub(super) const DEFAULTS: &str = include_str!("default.toml");
 const VARIABLE_PREFIX: &str = "TIDEMILL_";
 /// Variables of the same prefix that are no settings: the command line's own, and those of the
 /// repository's scripts and tests.
-const NOT_SETTINGS: [&str; 4] =
-    ["TIDEMILL_CONFIG", "TIDEMILL_CACHE", "TIDEMILL_BLESS", "TIDEMILL_FAILPOINTS"];
+const NOT_SETTINGS: [&str; 5] = [
+    "TIDEMILL_CONFIG",
+    "TIDEMILL_CACHE",
+    "TIDEMILL_BLESS",
+    "TIDEMILL_FAILPOINTS",
+    "TIDEMILL_MUTANT",
+];
 const TEST_PREFIX: &str = "TIDEMILL_TEST_";
 /// The file that is read where none is named.
 const USUAL_FILE: &str = "tidemill.toml";

@@ -3,105 +3,18 @@
 use std::{rc::Rc, time::Duration};
 
 use crate::{
-    record::{Offset, TopicName, TopicPartition},
-    runtime::{
-        Blocker, BlockerReport, Event, OffsetCommit, OffsetsUnavailable, PartitionBounds,
-        RequestId, RestoreEvent,
-    },
+    record::TopicPartition,
+    runtime::OffsetCommit,
     testing::{
-        batch::SimBatch,
         cluster::{Arrival, Cluster, Reply, Wakeup},
         codes::ErrorCode,
         faults::{FaultKind, happens},
-        group::{Group, JoinAnswer, JoinRequest, Joined, MemberProof, Phase},
-        partition::{Partition, RecordData, Stamp},
+        group::{Group, Joined, Phase},
+        partition::{RecordData, Stamp},
+        requests::{Answer, BrokerRequest, JoinRequest, MemberProof, ProduceRefusal},
         transactions::{EndOutcome, InitOutcome, MarkerTarget, ProducerEpoch},
     },
 };
-
-/// Stands for the partition of it that holds the group's offsets.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
-/// The offsets topic's model keeps no epochs: the coordinator's is taken.
-const UNKNOWN_EPOCH: i16 = -1;
-
-/// What is answered by one event, however it ends.
-#[derive(Debug, Clone)]
-pub(super) enum Question {
-    CommittedOffsets { id: RequestId, partitions: Vec<TopicPartition> },
-    CommitOffsets { id: RequestId, proof: MemberProof, offsets: Vec<OffsetCommit> },
-    Bounds { id: RequestId, partitions: Vec<TopicPartition> },
-    FindBlockers { id: RequestId, partition: TopicPartition },
-    Describe { id: RequestId, topics: Vec<TopicName> },
-    Fence { id: RequestId, transactional_id: Rc<str>, expected: ProducerEpoch, aborting: bool },
-    /// DescribeGroups.
-    DescribeGroup { id: RequestId },
-}
-
-/// A request as the broker gets it.
-#[derive(Debug, Clone)]
-pub(super) enum BrokerRequest {
-    Init {
-        id: Rc<str>,
-        timeout: Duration,
-    },
-    Produce {
-        id: Rc<str>,
-        producer: ProducerEpoch,
-        partition: TopicPartition,
-        records: Vec<Rc<RecordData>>,
-        /// Whether the client has the partition's AddPartitionsToTxn behind it.
-        registered: bool,
-    },
-    CommitOffsets {
-        id: Rc<str>,
-        producer: ProducerEpoch,
-        proof: MemberProof,
-        offsets: Vec<OffsetCommit>,
-    },
-    End {
-        id: Rc<str>,
-        producer: ProducerEpoch,
-        commit: bool,
-    },
-    Join(JoinRequest),
-    Heartbeat(MemberProof),
-    Leave {
-        member_id: String,
-    },
-    DeleteRecords {
-        partition: TopicPartition,
-        before: Offset,
-    },
-    Question(Question),
-    RestoreBounds {
-        partition: TopicPartition,
-    },
-}
-
-/// Why a batch of records was not taken.
-#[derive(Debug, Clone)]
-pub(super) struct ProduceRefusal {
-    pub(super) code: ErrorCode,
-    /// The records in the batch that are the cause; empty where none is.
-    pub(super) culprits: Vec<usize>,
-}
-
-/// What the broker answers.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// `CONCURRENT_TRANSACTIONS`: send this again.
-    Retry(BrokerRequest),
-    Producer(Result<ProducerEpoch, ErrorCode>),
-    Produced(Result<Offset, ProduceRefusal>),
-    OffsetsAdded(Result<(), ErrorCode>),
-    Ended(Result<(), ErrorCode>),
-    Joined(Result<JoinAnswer, ErrorCode>),
-    Heartbeat(Result<(), ErrorCode>),
-    Left,
-    Event(Event<SimBatch>),
-    Restore(RestoreEvent<SimBatch>),
-}
 
 impl Cluster {
     pub(super) fn handle_arrival(&mut self, arrival: Arrival) {
@@ -129,8 +42,9 @@ impl Cluster {
             BrokerRequest::End { id, producer, commit } => self.end(id, producer, commit),
             BrokerRequest::Join(join) => return self.join_group(&group, client, join),
             BrokerRequest::Heartbeat(proof) => self.take_heartbeat(&group, &proof),
-            BrokerRequest::Leave { member_id } => {
-                self.remove_member(&group, &member_id);
+            BrokerRequest::Leave { member_id, instance_id } => {
+                let leaving = self.group_mut(&group).leaver(member_id, instance_id.as_deref());
+                self.remove_member(&group, &leaving);
                 Answer::Left
             }
             BrokerRequest::DeleteRecords { partition, before } => {
@@ -367,21 +281,13 @@ impl Cluster {
     }
 
     pub(super) fn force_rebalance(&mut self, group: &Rc<str>) {
-        if self.rebalance(group) {
-            self.faults.count(FaultKind::Rebalance);
-        }
-    }
-
-    /// Makes a stable group rebalance; tells whether it was.
-    pub(super) fn rebalance(&mut self, group: &Rc<str>) -> bool {
         let now = self.now();
         let state = self.group_mut(group);
-        if state.phase != Phase::Stable {
-            return false;
+        if state.phase == Phase::Stable {
+            state.prepare_rebalance(now, Duration::ZERO);
+            self.faults.count(FaultKind::Rebalance);
+            self.check_group(group);
         }
-        state.prepare_rebalance(now, Duration::ZERO);
-        self.check_group(group);
-        true
     }
 
     /// Tells whether the member was there.
@@ -394,11 +300,8 @@ impl Cluster {
     }
 
     fn answer_joins(&mut self, answers: Vec<Joined>) {
-        for (client, result) in answers {
-            let token = self.clients.get(&client).map(|c| c.membership.token);
-            if let Some(token) = token {
-                self.answer(client, Reply::Group { token }, Answer::Joined(result));
-            }
+        for (client, token, result) in answers {
+            self.answer(client, Reply::Group { token }, Answer::Joined(result));
         }
     }
 
@@ -416,150 +319,6 @@ impl Cluster {
         self.answer_joins(answers);
         if let Some(at) = next {
             self.schedule(at.saturating_sub(now), Wakeup::GroupCheck { group: Rc::clone(group) });
-        }
-    }
-
-    // === Questions ===
-
-    fn answer_question(&mut self, group: &Rc<str>, question: Question) -> Answer {
-        if happens(self.faults.chances().failed_question, &mut self.rng) {
-            self.faults.count(FaultKind::FailedQuestion);
-            return Answer::Event(failed(&question));
-        }
-        Answer::Event(match question {
-            Question::CommittedOffsets { id, partitions } => {
-                let result = self
-                    .group_mut(group)
-                    .offsets
-                    .stable(&partitions)
-                    .ok_or(OffsetsUnavailable::Unstable);
-                Event::CommittedOffsets { id, result }
-            }
-            Question::CommitOffsets { id, proof, offsets } => {
-                let state = self.group_mut(group);
-                let checked = state.check_commit(&proof);
-                if checked.is_ok() {
-                    state.offsets.commit_plain(offsets);
-                }
-                let result = checked.map_err(|code| code.name().to_owned());
-                Event::OffsetsCommitted { id, result }
-            }
-            Question::Bounds { id, partitions } => {
-                let bounds = partitions.into_iter().map(|partition| {
-                    let bounds = self.bounds(&partition).map_err(OffsetsUnavailable::Retriable)?;
-                    Ok((partition, bounds))
-                });
-                Event::Bounds { id, result: bounds.collect() }
-            }
-            Question::FindBlockers { id, partition } => {
-                Event::Blockers { id, result: Ok(self.find_blockers(group, partition)) }
-            }
-            Question::Describe { id, topics } => {
-                let infos = topics.iter().map(|name| Some(self.topics.get(name)?.info().clone()));
-                Event::Described { id, result: Ok(infos.collect()) }
-            }
-            Question::Fence { id, transactional_id, expected, aborting } => {
-                return self.fence_expected(id, transactional_id, expected, aborting);
-            }
-            Question::DescribeGroup { id } => {
-                Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
-            }
-        })
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<PartitionBounds, String> {
-        self.topics
-            .partition(partition)
-            .map(Partition::bounds)
-            .ok_or_else(|| ErrorCode::UnknownTopicOrPartition.name().to_owned())
-    }
-
-    fn restore_bounds(&mut self, partition: TopicPartition) -> Answer {
-        if happens(self.faults.chances().failed_question, &mut self.rng) {
-            self.faults.count(FaultKind::FailedQuestion);
-            let result = Err("_TIMED_OUT".to_owned());
-            return Answer::Restore(RestoreEvent::Bounds { partition, result });
-        }
-        let result = self.bounds(&partition);
-        Answer::Restore(RestoreEvent::Bounds { partition, result })
-    }
-
-    /// Open transactions on the partition's log; for the offsets topic, those that hold offsets
-    /// of the group pending.
-    fn find_blockers(&mut self, group: &Rc<str>, partition: TopicPartition) -> BlockerReport {
-        let producers: Vec<(i64, i16)> = if &*partition.topic == OFFSETS_TOPIC {
-            let pending = self.group_mut(group).offsets.pending_producers();
-            pending.into_iter().map(|id| (id, UNKNOWN_EPOCH)).collect()
-        } else {
-            self.topics.partition(&partition).map(Partition::open_producers).unwrap_or_default()
-        };
-        let blockers = producers.into_iter().map(|(producer_id, epoch)| {
-            let (transactional_id, state) = self.coordinator.describe(producer_id);
-            let current = transactional_id
-                .as_deref()
-                .and_then(|id| self.coordinator.transactions.get(id))
-                .map(|transaction| transaction.producer.epoch);
-            Blocker {
-                producer_id,
-                producer_epoch: if epoch == UNKNOWN_EPOCH {
-                    current.unwrap_or(epoch)
-                } else {
-                    epoch
-                },
-                transactional_id,
-                state,
-            }
-        });
-        let blockers = blockers.collect();
-        BlockerReport { partition, blockers, members: self.group_mut(group).describe() }
-    }
-
-    fn fence_expected(
-        &mut self,
-        id: RequestId,
-        transactional_id: Rc<str>,
-        expected: ProducerEpoch,
-        aborting: bool,
-    ) -> Answer {
-        let outcome = self.coordinator.init(&transactional_id, None, Some(expected));
-        if outcome == InitOutcome::Aborting {
-            self.faults.count(FaultKind::Fence);
-            self.schedule_markers(&transactional_id);
-        }
-        let result = match outcome {
-            InitOutcome::Aborting | InitOutcome::Concurrent => {
-                let aborting = aborting || outcome == InitOutcome::Aborting;
-                let again = Question::Fence { id, transactional_id, expected, aborting };
-                return Answer::Retry(BrokerRequest::Question(again));
-            }
-            InitOutcome::Ready(_) => Ok(()),
-            // After our own abort the epoch has moved on: the producer is fenced as it should be.
-            InitOutcome::Fenced if aborting => Ok(()),
-            InitOutcome::Fenced => Err(ErrorCode::ProducerFenced.name().to_owned()),
-        };
-        Answer::Event(Event::Fenced { id, result })
-    }
-}
-
-/// The answer of a broker that cannot be reached.
-fn failed(question: &Question) -> Event<SimBatch> {
-    let reason = || "_TIMED_OUT".to_owned();
-    match question {
-        Question::CommittedOffsets { id, .. } => Event::CommittedOffsets {
-            id: *id,
-            result: Err(OffsetsUnavailable::Retriable(reason())),
-        },
-        Question::CommitOffsets { id, .. } => {
-            Event::OffsetsCommitted { id: *id, result: Err(reason()) }
-        }
-        Question::Bounds { id, .. } => {
-            Event::Bounds { id: *id, result: Err(OffsetsUnavailable::Retriable(reason())) }
-        }
-        Question::FindBlockers { id, .. } => Event::Blockers { id: *id, result: Err(reason()) },
-        Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
-        Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
-        Question::DescribeGroup { id } => {
-            Event::GroupDescribed { id: *id, result: Err(reason()) }
         }
     }
 }

@@ -5,31 +5,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    rc::Rc,
     time::Duration,
 };
 
 use crate::{
     record::{Offset, TopicName, TopicPartition},
-    runtime::{
-        Delivery, Event, GroupMetadata, Lane, OffsetCommit, RefusedRecord, RestoreEvent,
-        TransactionFailure,
-    },
+    runtime::{Event, GroupMetadata, Lane, RestoreEvent},
     testing::{
-        batch::SimBatch,
-        cluster::Wakeup,
-        faults::{Fate, LaneRequest},
-        partition::RecordData,
-        settings::ClientSettings,
-        transactions::ProducerEpoch,
+        batch::SimBatch, client_lane::ClientLane, cluster::Wakeup, settings::ClientSettings,
     },
 };
 
 /// Names a client for good; never used again.
 pub(super) type ClientId = u64;
-
-/// At most so many refused records are reported per transaction.
-const REFUSED_MAX: usize = 8;
 
 /// One stream thread's connection.
 #[derive(Debug)]
@@ -145,192 +133,6 @@ impl Membership {
                 None
             }
         }
-    }
-}
-
-/// A request of a lane, waiting or under way.
-#[derive(Debug, Clone)]
-pub(super) enum LaneOp {
-    Open,
-    Begin,
-    Flush,
-    SendOffsets { offsets: Vec<OffsetCommit>, group: GroupMetadata },
-    Commit,
-    Abort,
-}
-
-impl LaneOp {
-    /// Its name among faults; `None` for what is local.
-    pub(super) fn request(&self) -> Option<LaneRequest> {
-        match self {
-            Self::Open => Some(LaneRequest::Open),
-            Self::Begin => None,
-            Self::Flush => Some(LaneRequest::Flush),
-            Self::SendOffsets { .. } => Some(LaneRequest::SendOffsets),
-            Self::Commit => Some(LaneRequest::Commit),
-            Self::Abort => Some(LaneRequest::Abort),
-        }
-    }
-
-    /// The event that answers it.
-    pub(super) fn outcome(
-        &self,
-        lane: Lane,
-        result: Result<Delivery, TransactionFailure>,
-    ) -> Option<Event<SimBatch>> {
-        let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
-        match self {
-            Self::Open => Some(Event::Opened { lane, result: done }),
-            Self::Begin => None,
-            Self::Flush => Some(Event::Flushed { lane, result }),
-            Self::SendOffsets { .. } => Some(Event::OffsetsSent { lane, result: done }),
-            Self::Commit => Some(Event::Committed { lane, result: done }),
-            Self::Abort => Some(Event::Aborted { lane, result: done }),
-        }
-    }
-}
-
-/// The request of a lane that is under way.
-#[derive(Debug)]
-pub(super) struct RunningOp {
-    pub(super) id: u64,
-    pub(super) op: LaneOp,
-    pub(super) fate: Option<Fate>,
-    pub(super) started: Duration,
-    /// Its own request is on the way (after the produce requests that it waits for).
-    pub(super) sent: bool,
-    /// It went well, and nobody will hear of it.
-    pub(super) withheld: bool,
-}
-
-/// A record in the client's queue.
-#[derive(Debug, Clone)]
-pub(super) struct Queued {
-    pub(super) data: Rc<RecordData>,
-    pub(super) tag: u64,
-}
-
-/// One transactional producer.
-#[derive(Debug)]
-pub(super) struct ClientLane {
-    pub(super) transactional_id: Rc<str>,
-    /// Which producer instance this is: answers to an old one are dropped.
-    pub(super) incarnation: u64,
-    pub(super) producer: Option<ProducerEpoch>,
-    pub(super) in_transaction: bool,
-    /// Whether the coordinator knows of the transaction.
-    pub(super) registered: bool,
-    /// Partitions that the coordinator has added to the transaction.
-    pub(super) partitions: BTreeSet<TopicPartition>,
-    pub(super) failure: Option<TransactionFailure>,
-    pub(super) waiting: VecDeque<LaneOp>,
-    pub(super) running: Option<RunningOp>,
-    pub(super) queue: BTreeMap<TopicPartition, VecDeque<Queued>>,
-    pub(super) in_flight: BTreeMap<TopicPartition, Vec<Queued>>,
-    pub(super) queued_bytes: usize,
-    pub(super) linger_set: bool,
-    last_offsets: BTreeMap<TopicPartition, Offset>,
-    refused: Vec<RefusedRecord>,
-}
-
-impl ClientLane {
-    fn new(transactional_id: Rc<str>) -> Self {
-        Self {
-            transactional_id,
-            incarnation: 0,
-            producer: None,
-            in_transaction: false,
-            registered: false,
-            partitions: BTreeSet::new(),
-            failure: None,
-            waiting: VecDeque::new(),
-            running: None,
-            queue: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            queued_bytes: 0,
-            linger_set: false,
-            last_offsets: BTreeMap::new(),
-            refused: Vec::new(),
-        }
-    }
-
-    /// A new producer instance takes the place of the old one, whose requests are forgotten (those
-    /// that are on the way still arrive).
-    pub(super) fn replace_instance(&mut self) {
-        let fresh = Self::new(Rc::clone(&self.transactional_id));
-        *self = Self { incarnation: self.incarnation + 1, ..fresh };
-    }
-
-    /// Whether nothing waits to be sent or acknowledged.
-    pub(super) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty()
-    }
-
-    /// Whether a `Begin` has been submitted for the records that come now.
-    pub(super) fn takes_records(&self) -> bool {
-        let ends = |op: &LaneOp| matches!(op, LaneOp::Commit | LaneOp::Abort);
-        match self.waiting.iter().rev().find(|op| ends(op) || matches!(op, LaneOp::Begin)) {
-            Some(op) => matches!(op, LaneOp::Begin),
-            None => self.in_transaction && !self.running.as_ref().is_some_and(|r| ends(&r.op)),
-        }
-    }
-
-    pub(super) fn enqueue(&mut self, partition: TopicPartition, record: Queued) {
-        self.queued_bytes += record.data.size();
-        self.queue.entry(partition).or_default().push_back(record);
-    }
-
-    /// Drops what is queued but not sent.
-    pub(super) fn purge(&mut self) {
-        let queue = std::mem::take(&mut self.queue);
-        let bytes: usize = queue.values().flatten().map(|record| record.data.size()).sum();
-        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-    }
-
-    /// Takes up to `max` records of a partition out of the queue and counts them as on the way.
-    pub(super) fn take_batch(&mut self, partition: &TopicPartition, max: usize) -> Vec<Queued> {
-        let Some(queue) = self.queue.get_mut(partition) else { return Vec::new() };
-        let batch: Vec<Queued> = queue.drain(..max.min(queue.len())).collect();
-        if queue.is_empty() {
-            self.queue.remove(partition);
-        }
-        self.in_flight.insert(partition.clone(), batch.clone());
-        batch
-    }
-
-    /// A batch was answered: it is on the way no longer.
-    pub(super) fn settle(&mut self, partition: &TopicPartition) -> Vec<Queued> {
-        let batch = self.in_flight.remove(partition).unwrap_or_default();
-        let bytes: usize = batch.iter().map(|record| record.data.size()).sum();
-        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        batch
-    }
-
-    pub(super) fn acknowledge(&mut self, partition: TopicPartition, last: Offset) {
-        self.last_offsets.insert(partition, last);
-    }
-
-    pub(super) fn refuse(&mut self, record: RefusedRecord) {
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.push(record);
-        }
-    }
-
-    /// What was acknowledged since the transaction began.
-    pub(super) fn delivery(&self) -> Delivery {
-        Delivery {
-            last_offsets: self.last_offsets.iter().map(|(p, o)| (p.clone(), *o)).collect(),
-            refused: self.refused.clone(),
-        }
-    }
-
-    /// The transaction is over, or a new one begins.
-    pub(super) fn reset_transaction(&mut self, in_transaction: bool) {
-        self.in_transaction = in_transaction;
-        self.registered = false;
-        self.partitions.clear();
-        self.last_offsets.clear();
-        self.refused.clear();
     }
 }
 

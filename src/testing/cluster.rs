@@ -10,12 +10,12 @@ use crate::{
     runtime::{Event, Lane, RestoreEvent},
     testing::{
         batch::SimBatch,
-        broker::{Answer, BrokerRequest},
         client::{Client, ClientId, RestoreClient},
         clock::VirtualClock,
         faults::{FaultKind, FaultPlan},
         group::Group,
         partition::Stamp,
+        requests::{Answer, BrokerRequest},
         settings::SimSettings,
         topic::Topics,
         transactions::{Coordinator, MarkerTarget},

@@ -11,13 +11,13 @@ use std::{
 
 use crate::{
     record::{TopicName, TopicPartition},
-    runtime::{GroupMetadata, Member},
+    runtime::Member,
     testing::{
         assignor::{self, Claim},
         client::ClientId,
         codes::ErrorCode,
         group_offsets::GroupOffsets,
-        settings::ClientSettings,
+        requests::{JoinAnswer, JoinRequest, MemberProof},
     },
 };
 
@@ -34,49 +34,13 @@ pub(super) enum Phase {
     Stable,
 }
 
-/// JoinGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinRequest {
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-    pub(super) claim: Claim,
-    pub(super) session_timeout: Duration,
-    pub(super) rebalance_timeout: Duration,
-}
-
-/// Who speaks, in heartbeats and offset commits.
-#[derive(Debug, Clone)]
-pub(super) struct MemberProof {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) instance_id: Option<String>,
-}
-
-impl MemberProof {
-    /// What a client sends along with offsets.
-    pub(super) fn new(group: &GroupMetadata, settings: &ClientSettings) -> Self {
-        Self {
-            generation: group.generation(),
-            member_id: group.member_id().to_owned(),
-            instance_id: settings.group_instance_id(),
-        }
-    }
-}
-
-/// The answer to JoinGroup and SyncGroup.
-#[derive(Debug, Clone)]
-pub(super) struct JoinAnswer {
-    pub(super) generation: i32,
-    pub(super) member_id: String,
-    pub(super) assigned: BTreeSet<TopicPartition>,
-}
-
 /// An answer that the coordinator gives now, perhaps to somebody who asked long ago.
-pub(super) type Joined = (ClientId, Result<JoinAnswer, ErrorCode>);
+pub(super) type Joined = (ClientId, u64, Result<JoinAnswer, ErrorCode>);
 
 #[derive(Debug)]
 struct GroupMember {
     client: ClientId,
+    token: u64,
     instance_id: Option<String>,
     claim: Claim,
     assigned: BTreeSet<TopicPartition>,
@@ -129,11 +93,11 @@ impl Group {
                 return self.replace_static(client, &holder, member_id, request, now);
             }
             Some(holder) if holder != request.member_id => {
-                return vec![(client, Err(ErrorCode::FencedInstanceId))];
+                return vec![(client, request.token, Err(ErrorCode::FencedInstanceId))];
             }
             _ if request.member_id.is_empty() => self.new_member_id(&request),
             _ if !self.members.contains_key(&request.member_id) => {
-                return vec![(client, Err(ErrorCode::UnknownMemberId))];
+                return vec![(client, request.token, Err(ErrorCode::UnknownMemberId))];
             }
             _ => request.member_id.clone(),
         };
@@ -147,7 +111,9 @@ impl Group {
     }
 
     /// A static member is back under a new member id: where the group is at rest it gets the old
-    /// one's partitions without a rebalance; the old member id is fenced.
+    /// one's partitions without a rebalance; the old member id is fenced. As in Kafka, what the
+    /// old one had to revoke and had not joined again for stays with nobody, until something else
+    /// makes the group rebalance.
     fn replace_static(
         &mut self,
         client: ClientId,
@@ -159,7 +125,7 @@ impl Group {
         let mut answers = Vec::new();
         let Some(old) = self.members.remove(holder) else { return answers };
         if old.joined {
-            answers.push((old.client, Err(ErrorCode::FencedInstanceId)));
+            answers.push((old.client, old.token, Err(ErrorCode::FencedInstanceId)));
         }
         let same_topics = old.claim.topics == request.claim.topics;
         let mut member = GroupMember::joining(client, request, old.assigned, now);
@@ -170,7 +136,7 @@ impl Group {
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((client, Ok(answer)));
+            answers.push((client, member.token, Ok(answer)));
         }
         let must_rebalance = member.joined;
         self.members.insert(member_id, member);
@@ -192,6 +158,14 @@ impl Group {
             .iter()
             .find(|(_, member)| member.instance_id.as_deref() == Some(instance_id))
             .map(|(member_id, _)| member_id.clone())
+    }
+
+    /// Whom a LeaveGroup means: a static member may leave by its instance id alone.
+    pub(super) fn leaver(&self, member_id: String, instance_id: Option<&str>) -> String {
+        match self.holder(instance_id) {
+            Some(holder) if member_id.is_empty() => holder,
+            _ => member_id,
+        }
     }
 
     /// Starts a rebalance, unless one is under way.
@@ -242,7 +216,7 @@ impl Group {
                 member_id: member_id.clone(),
                 assigned: member.assigned.clone(),
             };
-            answers.push((member.client, Ok(answer)));
+            answers.push((member.client, member.token, Ok(answer)));
         }
         answers
     }
@@ -299,8 +273,8 @@ impl Group {
     pub(super) fn remove(&mut self, member_id: &str, now: Duration) -> (bool, Vec<Joined>) {
         let Some(member) = self.members.remove(member_id) else { return (false, Vec::new()) };
         self.prepare_rebalance(now, Duration::ZERO);
-        let waiting = member.joined.then_some((member.client, Err(ErrorCode::UnknownMemberId)));
-        (true, waiting.into_iter().collect())
+        let refusal = (member.client, member.token, Err(ErrorCode::UnknownMemberId));
+        (true, member.joined.then_some(refusal).into_iter().collect())
     }
 
     /// Removes members that were not heard of for their session time-out.
@@ -370,6 +344,7 @@ impl GroupMember {
     ) -> Self {
         Self {
             client,
+            token: request.token,
             instance_id: request.instance_id,
             claim: request.claim,
             assigned,

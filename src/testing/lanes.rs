@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::{
     record::{Offset, TopicPartition},
-    runtime::{Delivery, Lane, RefusedRecord, TransactionFailure},
+    runtime::{Delivery, Lane, TransactionFailure},
     testing::{
-        broker::{Answer, BrokerRequest, ProduceRefusal},
-        client::{ClientId, ClientLane, LaneOp, Queued, RunningOp},
+        client::ClientId,
+        client_lane::{LaneOp, Queued, RunningOp},
         cluster::{Cluster, Reply, Timer},
         codes::ErrorCode,
         faults::{Fate, FaultKind, LaneRequest, happens},
-        group::MemberProof,
+        requests::{Answer, BrokerRequest, MemberProof, ProduceRefusal},
     },
 };
 
@@ -371,100 +371,5 @@ impl Cluster {
             }
         }
         self.send(id, reply, request);
-    }
-}
-
-impl ClientLane {
-    /// Begins a transaction; a text where that is misuse.
-    fn begin(&mut self) -> Option<String> {
-        if self.failure.is_some() {
-            return None;
-        }
-        if self.in_transaction || self.producer.is_none() {
-            self.failure = Some(TransactionFailure::Unknown("_STATE".to_owned()));
-            return Some(format!("{}: begin in a wrong state", self.transactional_id));
-        }
-        self.reset_transaction(true);
-        None
-    }
-
-    /// A text where the request is not allowed now.
-    fn misuse(&mut self, op: &LaneOp) -> Option<String> {
-        if matches!(op, LaneOp::Open) || self.failure.is_some() {
-            return None;
-        }
-        let text = if !self.in_transaction {
-            format!("{}: {op:?} outside a transaction", self.transactional_id)
-        } else if matches!(op, LaneOp::SendOffsets { offsets, .. } if offsets.is_empty()) {
-            format!("{}: no offsets to send (EOS-3)", self.transactional_id)
-        } else {
-            return None;
-        };
-        self.failure = Some(TransactionFailure::Unknown("_STATE".to_owned()));
-        Some(text)
-    }
-
-    /// The outcome of the running request that a failure has settled already.
-    fn early_result(&self) -> Option<Result<Delivery, TransactionFailure>> {
-        let failure = self.failure.as_ref()?;
-        let running = self.running.as_ref()?;
-        if running.withheld {
-            return None;
-        }
-        match (&running.op, failure) {
-            (LaneOp::Open, _) | (LaneOp::Abort, TransactionFailure::Abortable(_)) => None,
-            (LaneOp::Flush, TransactionFailure::Abortable(_)) if !self.in_flight.is_empty() => None,
-            (LaneOp::Flush, TransactionFailure::Abortable(_))
-                if !self.delivery().refused.is_empty() =>
-            {
-                Some(Ok(self.delivery()))
-            }
-            _ => Some(Err(failure.clone())),
-        }
-    }
-
-    /// Takes the outcome of a request into the lane's state.
-    fn conclude(&mut self, op: &LaneOp, result: &Result<Delivery, TransactionFailure>) {
-        match result {
-            Ok(_) if matches!(op, LaneOp::Commit | LaneOp::Abort) => {
-                self.failure = None;
-                self.reset_transaction(false);
-            }
-            Ok(_) => {}
-            Err(failure) => {
-                self.failure = Some(failure.clone());
-                self.purge();
-            }
-        }
-    }
-
-    /// The broker did not take a batch: the transaction can only be aborted, or worse.
-    fn records_refused(
-        &mut self,
-        partition: &TopicPartition,
-        batch: &[Queued],
-        refusal: &ProduceRefusal,
-    ) {
-        self.purge();
-        let failure = refusal.code.transaction_failure();
-        // The partition was added to the transaction before its records were looked at.
-        self.registered |= !refusal.culprits.is_empty();
-        if matches!(failure, TransactionFailure::Abortable(_)) {
-            for (index, record) in batch.iter().enumerate() {
-                let caused_by_record = refusal.culprits.contains(&index);
-                let reason = if caused_by_record || refusal.culprits.is_empty() {
-                    refusal.code.name()
-                } else {
-                    "_INVALID_DIFFERENT_RECORD"
-                };
-                self.refuse(RefusedRecord {
-                    tag: record.tag,
-                    partition: partition.clone(),
-                    caused_by_record,
-                    reason: reason.to_owned(),
-                });
-            }
-        }
-        self.failure.get_or_insert(failure);
     }
 }

@@ -8,12 +8,11 @@ use crate::{
     runtime::{Event, FatalCause},
     testing::{
         assignor::Claim,
-        broker::{Answer, BrokerRequest},
         client::{ClientId, MemberPhase, Membership, ReadState},
         cluster::{Cluster, Reply, Timer},
         codes::ErrorCode,
         faults::FaultKind,
-        group::{JoinAnswer, JoinRequest, MemberProof},
+        requests::{Answer, BrokerRequest, JoinAnswer, JoinRequest, MemberProof},
     },
 };
 
@@ -40,7 +39,9 @@ impl Cluster {
         let membership = &mut client.membership;
         membership.phase = MemberPhase::Joining;
         membership.token += 1;
+        let token = membership.token;
         let request = JoinRequest {
+            token,
             member_id: membership.member_id.clone(),
             instance_id: settings.group_instance_id(),
             claim: Claim {
@@ -51,8 +52,16 @@ impl Cluster {
             session_timeout: settings.session_timeout,
             rebalance_timeout: settings.max_poll_interval,
         };
-        let token = membership.token;
         self.send(id, Reply::Group { token }, BrokerRequest::Join(request));
+    }
+
+    /// `Request::Rejoin`: a member at rest joins again, and so the group rebalances.
+    pub(super) fn rejoin(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let membership = &client.membership;
+        if membership.phase == MemberPhase::Member && membership.releasing.is_empty() {
+            self.send_join(id);
+        }
     }
 
     /// `Request::Leave`: what it owns is given up without another word.
@@ -60,8 +69,11 @@ impl Cluster {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let membership = &mut client.membership;
         client.reads.clear();
-        let known = !membership.member_id.is_empty();
         let fatal = membership.phase == MemberPhase::Fatal;
+        // A static member is known by its instance id, also before its first answer.
+        let instance_id = client.settings.group_instance_id();
+        let known = membership.phase != MemberPhase::Out
+            && (instance_id.is_some() || !membership.member_id.is_empty());
         membership.token += 1;
         membership.owned.clear();
         membership.releasing.clear();
@@ -71,7 +83,7 @@ impl Cluster {
         let token = membership.token;
         if known && !fatal {
             membership.phase = MemberPhase::Leaving;
-            self.send(id, Reply::Group { token }, BrokerRequest::Leave { member_id });
+            self.send(id, Reply::Group { token }, BrokerRequest::Leave { member_id, instance_id });
         } else {
             membership.phase = if fatal { MemberPhase::Fatal } else { MemberPhase::Out };
             self.deliver(id, Event::Left);
@@ -121,11 +133,7 @@ impl Cluster {
         if client.membership.token != token {
             return;
         }
-        // A join that was still waiting is answered when its member is removed: one that leaves
-        // does not come back for that.
-        let leaving = client.membership.phase == MemberPhase::Leaving;
         match answer {
-            Answer::Joined(_) if leaving => {}
             Answer::Joined(Ok(joined)) => self.joined(id, joined),
             Answer::Joined(Err(code)) | Answer::Heartbeat(Err(code)) => self.refused(id, code),
             Answer::Heartbeat(Ok(())) => self.next_heartbeat(id),
@@ -238,7 +246,8 @@ impl Cluster {
         membership.token += 1;
         self.faults.count(FaultKind::MaxPoll);
         if !is_static {
-            self.send(id, Reply::Nobody, BrokerRequest::Leave { member_id });
+            let request = BrokerRequest::Leave { member_id, instance_id: None };
+            self.send(id, Reply::Nobody, request);
         }
         if !lost.is_empty() {
             self.deliver(id, Event::Lost { partitions: lost });

@@ -2,12 +2,14 @@
 //!
 //! The ground on which the whole runtime is simulated, and the embedded log of `dev` and `test`.
 //! Start at [`SimCluster`]; the broker's side is in `partition`, `transactions`, `group`,
-//! `group_offsets` and `broker`, the client's side in `lanes`, `membership` and `reads`.
+//! `group_offsets`,
+//! `broker` and `questions`, the client's side in `lanes`, `membership` and `reads`.
 
 mod assignor;
 mod batch;
 mod broker;
 mod client;
+mod client_lane;
 mod clock;
 mod cluster;
 mod codes;
@@ -18,7 +20,9 @@ mod handle;
 mod lanes;
 mod membership;
 mod partition;
+mod questions;
 mod reads;
+mod requests;
 mod settings;
 mod sim_disk;
 mod sim_log;

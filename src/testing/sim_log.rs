@@ -14,11 +14,11 @@ use crate::{
     },
     testing::{
         batch::SimBatch,
-        broker::{BrokerRequest, Question},
-        client::{ClientId, LaneOp, Queued},
+        client::ClientId,
+        client_lane::{LaneOp, Queued},
         cluster::{Cluster, Reply},
-        group::MemberProof,
         partition::RecordData,
+        requests::{BrokerRequest, MemberProof, Question},
         transactions::ProducerEpoch,
     },
 };
@@ -111,12 +111,7 @@ impl Cluster {
         match request {
             Request::Join { topics } => self.subscribe(id, topics),
             Request::Leave => self.leave(id),
-            Request::Rejoin => {
-                if let Some(client) = self.clients.get(&id) {
-                    let group = client.settings.application.as_str().into();
-                    self.rebalance(&group);
-                }
-            }
+            Request::Rejoin => self.rejoin(id),
             Request::DescribeGroup { id: question } => {
                 self.ask(id, Question::DescribeGroup { id: question });
             }

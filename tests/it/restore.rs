@@ -98,7 +98,7 @@ fn several_changelogs_are_read_at_once_and_one_is_stopped_without_a_trace() {
     assert!(matches!(first, Some(RestoreEvent::Records(_))), "{first:?}");
     reader.log.submit(RestoreRequest::Stop { partition: at(&changelog, 0) });
     reader.read(&at(&changelog, 2), 19_998);
-    let mut found = vec![0usize; 3];
+    let mut found = [0usize; 3];
     let mut ends = [false; 3];
     let seen = match first {
         Some(RestoreEvent::Records(batch)) => records(&batch),

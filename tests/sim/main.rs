@@ -3,6 +3,9 @@
 //! Start at `world`. `TIDEMILL_SIM_SEED=N` replays one seed with its trace; `TIDEMILL_SIM_SEEDS=N`
 //! sets how many are run.
 
+// A test may stop at the first surprise, and prints what it saw.
+#![allow(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used)]
+
 mod controls;
 mod oracle;
 mod seeds;

@@ -12,6 +12,8 @@ fn check(seed: u64, report: &Report) {
     let replay = format!("replay: ./dev sim --seed {seed}");
     assert!(report.problems.is_empty(), "seed {seed}: {:#?}\n{replay}", report.problems);
     assert!(report.verdict.is_clean(), "seed {seed}: {:#?}\n{replay}", report.verdict);
+    let faults: u64 = report.met.values().sum();
+    assert!(faults >= 3, "seed {seed}: only {faults} faults took effect\n{replay}");
     assert!(report.epochs >= 3, "seed {seed}: only {} epochs\n{replay}", report.epochs);
 }
 
@@ -45,14 +47,16 @@ fn every_seed_is_exactly_once() {
 
 fn print_table(table: &BTreeMap<(Fault, &'static str), u64>) {
     print!("{:<12}", "fault\\phase");
-    PHASES.iter().for_each(|phase| print!("{phase:>13}"));
+    for phase in PHASES {
+        print!("{phase:>10}");
+    }
     println!();
     let mut empty = vec![];
     for fault in Fault::ALL {
         print!("{:<12}", format!("{fault:?}"));
         for phase in PHASES {
             let count = table.get(&(fault, phase)).copied().unwrap_or_default();
-            print!("{count:>13}");
+            print!("{count:>10}");
             if count == 0 {
                 empty.push((fault, phase));
             }

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -13,7 +14,7 @@ use tidemill::{
     runtime::{
         Guarantee, Lane, Now, StateSettings, StatusBoard, TopicAdmin, TopicSpec,
         epoch::EpochLimits,
-        hooks::NoHooks,
+        hooks::{Hooks, Point},
         mutants::Mutant,
         plan::{InstancePlan, TaskId},
         restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
@@ -30,19 +31,115 @@ use crate::{
     topology,
 };
 
-/// The phases of an epoch that a fault can meet.
-pub(crate) const PHASES: [&str; 10] = [
-    "idle",
-    "run",
-    "seal",
-    "flush",
-    "flushed",
-    "offsets",
-    "offsets-sent",
-    "commit",
-    "resolve",
-    "abort",
-];
+/// The phases of an epoch (DESIGN section 5) that a fault is to meet.
+pub(crate) const PHASES: [&str; 7] =
+    ["run", "seal", "flush", "commit", "apply", "abort", "resolve"];
+
+/// The phase of DESIGN that the machine's word belongs to.
+fn phase_of(shown: &str) -> &'static str {
+    match shown {
+        "seal" => "seal",
+        "flush" | "flushed" => "flush",
+        "offsets" | "offsets-sent" | "commit" => "commit",
+        "abort" => "abort",
+        "resolve" => "resolve",
+        _ => "run",
+    }
+}
+
+/// The phase that a point stands in.
+fn phase_at(point: Point) -> &'static str {
+    match point {
+        Point::Run => "run",
+        Point::BeforeSeal | Point::AfterSeal => "seal",
+        Point::BeforeFlush => "flush",
+        Point::BeforeSendOffsets | Point::BeforeCommit | Point::AfterCommitSent => "commit",
+        Point::BeforeApply | Point::AfterApply => "apply",
+    }
+}
+
+/// A fault that waits for its instance to reach a phase.
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    fault: Fault,
+    phase: &'static str,
+    until: Duration,
+    /// Points of the phase to let pass first, so that not only the first one is met.
+    skip: u8,
+}
+
+/// What an instance's hooks share with the world.
+type SharedArm = Rc<RefCell<Option<Armed>>>;
+
+/// Thrown through a step by a crash in its middle.
+struct Crashed;
+
+/// Makes armed faults at the points of a step, in its middle.
+struct SimHooks {
+    name: String,
+    cluster: SimCluster,
+    armed: SharedArm,
+    /// The fault as it was made, for the world to see.
+    made: Rc<RefCell<Vec<(Fault, &'static str)>>>,
+}
+
+impl Hooks for SimHooks {
+    fn reach(&mut self, point: Point) {
+        let Some(mut armed) = *self.armed.borrow() else { return };
+        if phase_at(point) != armed.phase {
+            return;
+        }
+        if armed.skip > 0 {
+            armed.skip -= 1;
+            *self.armed.borrow_mut() = Some(armed);
+            return;
+        }
+        *self.armed.borrow_mut() = None;
+        self.made.borrow_mut().push((armed.fault, armed.phase));
+        match armed.fault {
+            Fault::Crash => resume_unwind(Box::new(Crashed)),
+            // The process stands still in the middle of its step; the brokers' time goes on.
+            Fault::Freeze => {
+                self.cluster.freeze(&self.name);
+                let pause = 50 + u64::from(point as u8) * 1_700;
+                self.cluster.advance(Duration::from_millis(pause));
+                self.cluster.thaw(&self.name);
+            }
+            // Asked for by the world as soon as the step is over.
+            Fault::Leave => {}
+            fault => strike(&self.cluster, &self.name, fault, point as usize),
+        }
+    }
+}
+
+/// Faults at the cluster; `draw` chooses among their kinds.
+fn strike(cluster: &SimCluster, name: &str, fault: Fault, draw: usize) {
+    match fault {
+        Fault::Fence => {
+            for letter in ["a", "b"] {
+                cluster.fence(&format!("{}.{name}.0.{letter}", topology::APP));
+            }
+        }
+        Fault::Rebalance => cluster.force_rebalance(topology::APP),
+        Fault::Expire => {
+            cluster.expire_session(topology::APP, name);
+        }
+        Fault::LostAnswer => {
+            let requests = [
+                LaneRequest::Commit,
+                LaneRequest::Flush,
+                LaneRequest::SendOffsets,
+                LaneRequest::Abort,
+                LaneRequest::Open,
+            ];
+            for lane in Lane::ALL {
+                let request = requests[draw % requests.len()];
+                cluster.lose_answer(name, lane, request, Fate::ALL[draw % Fate::ALL.len()]);
+            }
+        }
+        Fault::Crash | Fault::Freeze | Fault::Leave => {}
+    }
+}
 
 /// The faults of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +198,7 @@ impl Scenario {
         Self {
             seed,
             transfers: 500,
-            faults: 4,
+            faults: 6,
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
@@ -155,7 +252,8 @@ struct Instance {
     restorer: SharedRestorer,
     frozen_until: Option<Duration>,
     aborted_seen: u64,
-    leaving: bool,
+    armed: SharedArm,
+    made: Rc<RefCell<Vec<(Fault, &'static str)>>>,
 }
 
 /// The world.
@@ -264,13 +362,20 @@ impl World {
             mutant: self.scenario.mutant,
         };
         let log = self.cluster.log(client);
+        let (armed, made) = (SharedArm::default(), Rc::default());
+        let hooks = SimHooks {
+            name: name.to_owned(),
+            cluster: self.cluster.clone(),
+            armed: Rc::clone(&armed),
+            made: Rc::clone(&made),
+        };
         let thread = StreamThread::new(
             Arc::new(plan.unwrap()),
             settings,
             log,
             restorer.clone(),
             StatusBoard::default(),
-            Box::new(NoHooks),
+            Box::new(hooks),
         );
         self.instances.push(Instance {
             name: name.to_owned(),
@@ -278,7 +383,8 @@ impl World {
             restorer,
             frozen_until: None,
             aborted_seen: 0,
-            leaving: false,
+            armed,
+            made,
         });
     }
 
@@ -293,12 +399,17 @@ impl World {
                 break;
             }
             self.feed(now);
-            if faults.next_if(|at| now.mono >= *at).is_some() {
+            let made: u64 = self.report.met.values().sum();
+            let armed = self.instances.iter().any(|i| i.armed.borrow().is_some());
+            let short = faults.peek().is_none() && !armed && made < 3;
+            if faults.next_if(|at| now.mono >= *at).is_some() || short {
                 self.fault(now);
             }
             self.wake(now);
             self.step_all(now);
-            let quiet = self.fed == self.scenario.transfers && faults.peek().is_none();
+            self.settle_faults(self.cluster.now());
+            let armed = self.instances.iter().any(|i| i.armed.borrow().is_some());
+            let quiet = self.fed == self.scenario.transfers && faults.peek().is_none() && !armed;
             if quiet && self.restarts.is_empty() && self.rng.u8(..8) == 0 && self.is_done() {
                 break;
             }
@@ -334,41 +445,74 @@ impl World {
         }
     }
 
+    /// Arms a fault for a phase. What is needed to reach a rare phase is provoked.
     fn fault(&mut self, now: Now) {
         if self.instances.is_empty() {
             return;
         }
         let fault = Fault::ALL[self.rng.usize(..Fault::ALL.len())];
-        let index = self.rng.usize(..self.instances.len());
-        let phase = self.instances[index].thread.phase();
+        let phase = PHASES[self.rng.usize(..PHASES.len())];
+        let free = |i: &usize| self.instances[*i].armed.borrow().is_none();
+        let free: Vec<usize> = (0..self.instances.len()).filter(free).collect();
+        if free.is_empty() {
+            return;
+        }
+        let index = free[self.rng.usize(..free.len())];
         let name = self.instances[index].name.clone();
-        *self.report.met.entry((fault, phase)).or_default() += 1;
-        match fault {
-            Fault::Crash => self.crash(index, now),
-            Fault::Freeze => {
-                self.cluster.freeze(&name);
-                let until = now.mono + MS * self.rng.u32(50..15_000);
-                self.instances[index].frozen_until = Some(until);
-            }
-            Fault::Fence => {
-                for letter in ["a", "b"] {
-                    self.cluster.fence(&format!("{}.{name}.0.{letter}", topology::APP));
+        match phase {
+            "abort" => self.cluster.force_rebalance(topology::APP),
+            "resolve" => {
+                for lane in Lane::ALL {
+                    let fate = Fate::ALL[self.rng.usize(..Fate::ALL.len())];
+                    self.cluster.lose_answer(&name, lane, LaneRequest::Commit, fate);
                 }
             }
-            Fault::Rebalance => self.cluster.force_rebalance(topology::APP),
-            Fault::Expire => {
-                self.cluster.expire_session(topology::APP, &name);
+            _ => {}
+        }
+        let until = now.mono + Duration::from_secs(3);
+        let armed = Armed { fault, phase, until, skip: self.rng.u8(..3) };
+        *self.instances[index].armed.borrow_mut() = Some(armed);
+    }
+
+    /// Armed faults whose phase is not inside a step, or does not come; and those made in a step.
+    fn settle_faults(&mut self, now: Now) {
+        let mut due = vec![];
+        for (index, instance) in self.instances.iter().enumerate() {
+            for (fault, phase) in instance.made.borrow_mut().drain(..) {
+                *self.report.met.entry((fault, phase)).or_default() += 1;
+                if fault == Fault::Leave {
+                    due.push((index, None));
+                }
             }
-            Fault::Leave => {
-                let leave = self.rng.bool();
-                self.instances[index].thread.stop(leave);
-                self.instances[index].leaving = true;
+            let armed = *instance.armed.borrow();
+            if let Some(armed) = armed
+                && instance.frozen_until.is_none()
+            {
+                let shown = phase_of(instance.thread.phase());
+                let between = matches!(armed.phase, "abort" | "resolve") && shown == armed.phase;
+                if between || now.mono >= armed.until {
+                    *instance.armed.borrow_mut() = None;
+                    *self.report.met.entry((armed.fault, shown)).or_default() += 1;
+                    due.push((index, Some(armed.fault)));
+                }
             }
-            Fault::LostAnswer => {
-                let lane = Lane::ALL[self.rng.usize(..2)];
-                let request = LaneRequest::ALL[self.rng.usize(..LaneRequest::ALL.len())];
-                let fate = Fate::ALL[self.rng.usize(..Fate::ALL.len())];
-                self.cluster.lose_answer(&name, lane, request, fate);
+        }
+        for (index, fault) in due.into_iter().rev() {
+            match fault {
+                None | Some(Fault::Leave) => {
+                    let leave = self.rng.bool();
+                    self.instances[index].thread.stop(leave);
+                }
+                Some(Fault::Crash) => self.crash(index, now),
+                Some(Fault::Freeze) => {
+                    self.cluster.freeze(&self.instances[index].name);
+                    let until = now.mono + MS * self.rng.u32(50..15_000);
+                    self.instances[index].frozen_until = Some(until);
+                }
+                Some(fault) => {
+                    let draw = self.rng.usize(..30);
+                    strike(&self.cluster, &self.instances[index].name, fault, draw);
+                }
             }
         }
     }
@@ -411,7 +555,7 @@ impl World {
     fn step_all(&mut self, now: Now) {
         let mut order: Vec<usize> = (0..self.instances.len()).collect();
         self.rng.shuffle(&mut order);
-        let mut ended = BTreeSet::new();
+        let (mut ended, mut crashed) = (BTreeSet::new(), BTreeSet::new());
         for index in order {
             let instance = &mut self.instances[index];
             if instance.frozen_until.is_some() {
@@ -421,7 +565,15 @@ impl World {
             if restored_first {
                 instance.restorer.0.borrow_mut().step(now, now.mono);
             }
-            let step = instance.thread.step(now, now.mono);
+            let thread = &mut instance.thread;
+            let step = match catch_unwind(AssertUnwindSafe(|| thread.step(now, now.mono))) {
+                Ok(step) => step,
+                Err(thrown) if thrown.is::<Crashed>() => {
+                    crashed.insert(index);
+                    continue;
+                }
+                Err(thrown) => resume_unwind(thrown),
+            };
             if !restored_first {
                 instance.restorer.0.borrow_mut().step(now, now.mono);
             }
@@ -447,13 +599,25 @@ impl World {
                 }
             }
         }
-        for index in ended.into_iter().rev() {
+        self.settle_crashes(&crashed, now);
+        // A crash in the middle of a step shifts the indices of those behind it.
+        let ended = ended.into_iter().map(|i| i - crashed.iter().filter(|c| **c < i).count());
+        for index in ended.collect::<Vec<_>>().into_iter().rev() {
             let instance = self.instances.remove(index);
             self.note_counters(&instance);
             let name = instance.name.clone();
             drop(instance);
             self.cluster.close(&name);
             self.restarts.push((now.mono + MS * self.rng.u32(10..3_000), name));
+        }
+    }
+
+    fn settle_crashes(&mut self, crashed: &BTreeSet<usize>, now: Now) {
+        for index in crashed.iter().rev() {
+            for (fault, phase) in self.instances[*index].made.borrow_mut().drain(..) {
+                *self.report.met.entry((fault, phase)).or_default() += 1;
+            }
+            self.crash(*index, now);
         }
     }
 

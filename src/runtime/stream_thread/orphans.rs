@@ -73,10 +73,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let mut all = BTreeSet::new();
         for subtopology in &self.plan.subtopologies {
             let lead = subtopology.lead_source();
-            all.extend((0..lead.partitions).map(|partition| TopicPartition {
-                topic: lead.topic.clone(),
-                partition,
-            }));
+            all.extend(
+                (0..lead.partitions)
+                    .map(|partition| TopicPartition { topic: lead.topic.clone(), partition }),
+            );
         }
         for member in members {
             for partition in &member.partitions {

@@ -94,7 +94,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 pending.next += 1;
                 continue;
             };
-            if !self.begin_epoch(now) || self.epoch_is_full(now) {
+            // An epoch that has just begun takes a record first, however long ago the last seal
+            // was: one without any would have no offsets (EOS-3).
+            if !self.begin_epoch(now) || (self.epoch_has_work() && self.epoch_is_full(now)) {
                 return false;
             }
             let taken = self.process_run(id, input, pending, budget, now);
@@ -206,15 +208,25 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
+    /// Whether the running epoch is to be sealed. Never one in which nothing happened yet: after a
+    /// pause the interval has passed when the first record comes, and an epoch without a task has
+    /// no offsets to commit (EOS-3).
+    /// Whether a task takes part in the running epoch.
+    fn epoch_has_work(&self) -> bool {
+        self.open_tasks().any(|task| task.touched)
+    }
+
     fn epoch_is_full(&self, now: Now) -> bool {
-        self.epochs
-            .back()
-            .is_some_and(|e| self.machine.seal_due(now.mono, e.records, e.buffer.bytes()))
+        self.epochs.back().is_some_and(|e| {
+            (e.records > 0 || self.open_tasks().any(|task| task.touched))
+                && self.machine.seal_due(now.mono, e.records, e.buffer.bytes())
+        })
     }
 
     /// SEAL, when the machine says that it is time.
     pub(super) fn seal_if_due(&mut self, now: Now) {
-        if !self.epoch_is_full(now) {
+        let idle = !self.epoch_has_work() && !self.machine.is_draining();
+        if idle || !self.epoch_is_full(now) {
             return;
         }
         self.reach(Point::BeforeSeal);
@@ -275,6 +287,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         if self.settings.mutant.state_before_commit() {
             for id in epoch.tasks.clone() {
                 if let Some(task) = self.task_mut(id) {
+                    #[allow(clippy::let_underscore_must_use)] // broken on purpose
                     let _ = task.write_before_commit(now.wall);
                 }
             }

@@ -30,22 +30,6 @@ impl Backend for Memory {
     }
 }
 
-#[cfg(feature = "testing")]
-pub(super) struct Sim(crate::testing::SimDisk);
-
-#[cfg(feature = "testing")]
-impl Backend for Sim {
-    const CASES: u32 = 300;
-
-    fn make() -> Self {
-        Self(crate::testing::SimDisk::new())
-    }
-
-    fn stores(&self) -> Box<dyn ByteStores> {
-        Box::new(self.0.clone())
-    }
-}
-
 #[cfg(feature = "rocksdb")]
 pub(super) struct RocksDb(pub(super) tempfile::TempDir);
 
@@ -68,10 +52,6 @@ macro_rules! on_all_backends {
     ($($name:ident),* $(,)?) => {
         mod memory {
             $(#[test] fn $name() { super::$name::<super::super::backend::Memory>(); })*
-        }
-        #[cfg(feature = "testing")]
-        mod sim {
-            $(#[test] fn $name() { super::$name::<super::super::backend::Sim>(); })*
         }
         #[cfg(feature = "rocksdb")]
         mod rocksdb {

@@ -152,7 +152,7 @@ fn run(seed: u64) -> SimCluster {
     let mut threads = names.map(|name| Careless::new(&cluster, name));
     let mut frozen = [Duration::ZERO; 3];
     let mut seen = [Vec::new(), Vec::new()];
-    while cluster.now().mono < Duration::from_secs(60) {
+    while cluster.now().mono < Duration::from_mins(1) {
         let now = cluster.now().mono;
         cluster.produce("in", rng.i32(0..4), None, Some(b"v"), Timestamp(0));
         let chosen = rng.usize(0..3);
@@ -214,7 +214,7 @@ fn every_kind_of_fault_takes_effect_and_the_model_comes_to_rest() {
         for name in ["one", "two", "three"] {
             cluster.crash(name);
         }
-        cluster.advance(Duration::from_secs(60));
+        cluster.advance(Duration::from_mins(1));
         kinds.extend(
             cluster.fault_counts().into_keys().filter(|k| *k == FaultKind::TransactionTimeout),
         );

@@ -1,7 +1,6 @@
-//! What a crash may leave of a store. (That it is a byte store at all is shown by the suite of
-//! all byte stores, in `state`.)
+//! What a crash may leave of a store. And that it is a byte store at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
 use crate::{
@@ -91,4 +90,46 @@ fn a_full_disk_refuses_a_write_and_keeps_the_image_before_it() {
     drop(store);
     let image = disk.image("s_0").expect("written");
     assert_eq!(image, (vec![(b"k".to_vec(), b"1".to_vec())], positions(1)));
+}
+
+#[test]
+fn a_store_agrees_with_a_map_over_writes_scans_and_openings() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut disk = SimDisk::new();
+    let mut store = disk.open("s_0").expect("open");
+    let mut model = BTreeMap::new();
+    for next in 0..500 {
+        let mut changes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for _ in 0..rng.usize(0..5) {
+            let value = rng.bool().then(|| vec![rng.u8(..)]);
+            changes.insert(vec![rng.u8(0..20)], value);
+        }
+        let mut written = changes.iter().map(|(k, v)| (&k[..], v.as_deref()));
+        store.write(&mut written, &positions(next)).expect("write");
+        for (key, value) in changes {
+            match value {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+        }
+        match rng.u8(0..10) {
+            0 => store.flush().expect("flush"),
+            1 => {
+                drop(store);
+                store = disk.open("s_0").expect("open");
+            }
+            _ => {}
+        }
+        let (from, to) = (vec![rng.u8(0..20)], vec![rng.u8(0..20)]);
+        let found: Vec<_> = store.scan(&from, Some(&to)).map(|e| e.expect("entry")).collect();
+        let expected: Vec<_> = model
+            .iter()
+            .filter(|(key, _)| **key >= from && **key < to)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(store.get(&from).expect("get"), model.get(&from).cloned());
+        assert_eq!(store.positions().expect("positions"), Some(positions(next)));
+    }
+    assert!(!model.is_empty());
 }

@@ -3,6 +3,7 @@
 mod determinism;
 mod disk;
 mod groups;
+mod offsets;
 mod reads;
 mod script;
 mod transactions;

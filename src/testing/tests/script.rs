@@ -1,6 +1,6 @@
 //! A thread by script: what the tests of the model speak with.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::super::*;
 use crate::{
@@ -15,7 +15,7 @@ pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const APP: &str = "app";
 
 pub(super) fn spec(name: &str, partitions: i32) -> TopicSpec {
-    TopicSpec { name: name.into(), partitions, replication: -1, config: Default::default() }
+    TopicSpec { name: name.into(), partitions, replication: -1, config: BTreeMap::new() }
 }
 
 pub(super) fn at(topic: &str, partition: i32) -> TopicPartition {
@@ -65,7 +65,7 @@ impl Thread {
 
     /// The next event, moving the clock where it must be moved, for at most a minute.
     pub(super) fn wait(&mut self) -> Event<SimBatch> {
-        let end = self.cluster.now().mono + Duration::from_secs(60);
+        let end = self.cluster.now().mono + Duration::from_mins(1);
         loop {
             if let Some(event) = self.poll() {
                 return event;
@@ -210,4 +210,47 @@ pub(super) fn committed(cluster: &SimCluster) -> Vec<String> {
 pub(super) fn bounds(cluster: &SimCluster, partition: i32) -> (i64, i64) {
     let bounds = cluster.bounds(&at("out", partition)).expect("partition");
     (bounds.last_stable.0, bounds.end.0)
+}
+
+pub(super) fn abortable(code: &str) -> Result<(), TransactionFailure> {
+    Err(TransactionFailure::Abortable(code.to_owned()))
+}
+
+pub(super) fn dynamic(instance: &str) -> ClientSettings {
+    ClientSettings { static_membership: false, ..ClientSettings::new(APP, instance, 0) }
+}
+
+/// Lets a second member join while the first polls; returns what each owns in the end.
+pub(super) fn handover(one: &mut Thread, two: &mut Thread) -> [Vec<i32>; 2] {
+    let cluster = one.cluster.clone();
+    two.join();
+    let mut owned = [vec![0, 1, 2, 3], Vec::new()];
+    let end = cluster.now().mono + Duration::from_secs(10);
+    while cluster.now().mono < end {
+        for (index, thread) in [&mut *one, &mut *two].into_iter().enumerate() {
+            while let Some(event) = thread.poll() {
+                match event {
+                    Event::Assigned { partitions } => {
+                        owned[index].extend(partitions.iter().map(|p| p.partition));
+                        thread.ask(Request::Accept { partitions });
+                    }
+                    Event::Revoking { partitions } | Event::Lost { partitions } => {
+                        owned[index]
+                            .retain(|p| !partitions.iter().any(|gone| gone.partition == *p));
+                        thread.ask(Request::Release { partitions });
+                    }
+                    other => panic!("{other:?}"),
+                }
+                let [a, b] = &owned;
+                assert!(a.iter().all(|p| !b.contains(p)), "one partition has two owners");
+            }
+        }
+        cluster.advance_to(cluster.next_wakeup().expect("heartbeats"));
+    }
+    owned
+}
+
+/// Virtual time since then.
+pub(super) fn since(cluster: &SimCluster, then: Duration) -> Duration {
+    cluster.now().mono.saturating_sub(then)
 }

@@ -100,6 +100,7 @@ fn character(rest: &str) -> usize {
 pub(super) fn is_test_file(path: &str) -> bool {
     path.starts_with("tests/")
         || path.contains("/tests/")
+        || path.contains("/suite/")
         || path.starts_with("benches/")
         || path.ends_with("_tests.rs")
         || path.ends_with("/tests.rs")

@@ -52,8 +52,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         if module == "lib.rs" {
             continue;
         }
-        let stem = module.trim_end_matches(".rs").trim_end_matches("/mod");
-        let Some((name, row)) = row_of(&table, stem) else {
+        let Some((name, row)) = row_of(&table, stem(module)) else {
             findings.push(Finding::new(path, 0, format!("its module is in no row of {PAGE}")));
             continue;
         };
@@ -91,8 +90,9 @@ pub(super) fn check_purity(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in tree.rust() {
         let Some(module) = path.strip_prefix("src/") else { continue };
-        let stem = module.trim_end_matches(".rs").trim_end_matches("/mod");
-        if code::is_test_file(path) || !row_of(&table, stem).is_some_and(|(_, row)| row.pure) {
+        if code::is_test_file(path)
+            || !row_of(&table, stem(module)).is_some_and(|(_, row)| row.pure)
+        {
             continue;
         }
         let code = code::without_comments_and_literals(code::production(source));
@@ -104,6 +104,11 @@ pub(super) fn check_purity(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The module that a file below `src/` is, or is the test of.
+fn stem(file: &str) -> &str {
+    file.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("_tests")
 }
 
 /// The row with the longest path that is `module` or above it.

@@ -6,23 +6,23 @@ use super::tree::{Finding, Tree};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let tests_found =
+        !tree.get("Cargo.toml").is_some_and(|manifest| manifest.contains("autotests = false"));
     for (path, _) in tree.rust() {
-        if !is_root(path) && !is_declared(tree, path) {
+        if !is_root(path, tests_found) && !is_declared(tree, path) {
             findings.push(Finding::new(path, 0, "no `mod` declares it, so it is never compiled"));
         }
     }
     findings
 }
 
-/// Whether cargo finds the file by itself, or it is a target named in a manifest.
-fn is_root(path: &str) -> bool {
+/// Whether cargo finds the file by itself; tests only without `autotests = false`, under which the
+/// manifest names them.
+fn is_root(path: &str, tests_found: bool) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        [.., "main.rs" | "lib.rs" | "build.rs"] => true,
-        [.., "tests" | "benches" | "examples" | "bin", _] => {
-            // A package's own `tests/x.rs`, and not `src/a/tests/x.rs`.
-            !parts.contains(&"src") || parts.get(parts.len().saturating_sub(2)) == Some(&"bin")
-        }
+        ["tests", _] | ["tests", _, "main.rs"] => tests_found,
+        [.., "main.rs" | "lib.rs" | "build.rs"] | ["benches" | "examples", _] => true,
         _ => false,
     }
 }
@@ -74,6 +74,14 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_the_manifest_does_not_name_is_found() {
+        let main = ("tests/it/main.rs", "");
+        let manifest = ("Cargo.toml", "autotests = false\n");
+        assert_eq!(lost(&[main, manifest]), ["tests/it/main.rs"]);
+        assert_eq!(lost(&[main, ("Cargo.toml", "")]), [""; 0]);
+    }
+
+    #[test]
     fn a_test_file_that_nobody_declares_is_found() {
         let main = ("tests/it/main.rs", "mod rebalance;\n// mod restore;\n");
         let found = lost(&[main, ("tests/it/rebalance.rs", ""), ("tests/it/restore.rs", "")]);
@@ -87,7 +95,11 @@ mod tests {
             ("src/state/mod.rs", "pub(crate) mod store;\n"),
             ("src/state/store.rs", "#[cfg(test)]\n#[path = \"store_tests.rs\"]\nmod tests;\n"),
             ("src/state/store_tests.rs", ""),
-            ("tests/one.rs", ""),
+            ("tests/it/main.rs", ""),
+            (
+                "Cargo.toml",
+                "autotests = false\n[[test]]\nname = \"it\"\npath = \"tests/it/main.rs\"\n",
+            ),
             ("topologies/ledger/topology.rs", ""),
             ("src/topologies.rs", "#[path = \"../topologies/ledger/topology.rs\"]\nmod ledger;\n"),
             ("src/main.rs", "mod topologies;\n"),

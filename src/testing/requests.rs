@@ -1,0 +1,153 @@
+//! What clients ask of the brokers, and what they are answered.
+
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
+
+use crate::{
+    record::{Offset, TopicName, TopicPartition},
+    runtime::{Event, GroupMetadata, OffsetCommit, RequestId, RestoreEvent},
+    testing::{
+        assignor::Claim, batch::SimBatch, codes::ErrorCode, partition::RecordData,
+        settings::ClientSettings, transactions::ProducerEpoch,
+    },
+};
+
+/// What is answered by one event, however it ends.
+#[derive(Debug, Clone)]
+pub(super) enum Question {
+    CommittedOffsets {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    CommitOffsets {
+        id: RequestId,
+        proof: MemberProof,
+        offsets: Vec<OffsetCommit>,
+    },
+    Bounds {
+        id: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
+    FindBlockers {
+        id: RequestId,
+        partition: TopicPartition,
+    },
+    Describe {
+        id: RequestId,
+        topics: Vec<TopicName>,
+    },
+    Fence {
+        id: RequestId,
+        transactional_id: Rc<str>,
+        expected: ProducerEpoch,
+        aborting: bool,
+    },
+    /// DescribeGroups.
+    DescribeGroup {
+        id: RequestId,
+    },
+}
+
+/// A request as the broker gets it.
+#[derive(Debug, Clone)]
+pub(super) enum BrokerRequest {
+    Init {
+        id: Rc<str>,
+        timeout: Duration,
+    },
+    Produce {
+        id: Rc<str>,
+        producer: ProducerEpoch,
+        partition: TopicPartition,
+        records: Vec<Rc<RecordData>>,
+        /// Whether the client has the partition's AddPartitionsToTxn behind it.
+        registered: bool,
+    },
+    CommitOffsets {
+        id: Rc<str>,
+        producer: ProducerEpoch,
+        proof: MemberProof,
+        offsets: Vec<OffsetCommit>,
+    },
+    End {
+        id: Rc<str>,
+        producer: ProducerEpoch,
+        commit: bool,
+    },
+    Join(JoinRequest),
+    Heartbeat(MemberProof),
+    Leave {
+        member_id: String,
+        instance_id: Option<String>,
+    },
+    DeleteRecords {
+        partition: TopicPartition,
+        before: Offset,
+    },
+    Question(Question),
+    RestoreBounds {
+        partition: TopicPartition,
+    },
+}
+
+/// Why a batch of records was not taken.
+#[derive(Debug, Clone)]
+pub(super) struct ProduceRefusal {
+    pub(super) code: ErrorCode,
+    /// The records in the batch that are the cause; empty where none is.
+    pub(super) culprits: Vec<usize>,
+}
+
+/// What the broker answers.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// `CONCURRENT_TRANSACTIONS`: send this again.
+    Retry(BrokerRequest),
+    Producer(Result<ProducerEpoch, ErrorCode>),
+    Produced(Result<Offset, ProduceRefusal>),
+    OffsetsAdded(Result<(), ErrorCode>),
+    Ended(Result<(), ErrorCode>),
+    Joined(Result<JoinAnswer, ErrorCode>),
+    Heartbeat(Result<(), ErrorCode>),
+    Left,
+    Event(Event<SimBatch>),
+    Restore(RestoreEvent<SimBatch>),
+}
+
+/// JoinGroup.
+#[derive(Debug, Clone)]
+pub(super) struct JoinRequest {
+    /// Names the client's question: comes back with the answer, however late.
+    pub(super) token: u64,
+    pub(super) member_id: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) claim: Claim,
+    pub(super) session_timeout: Duration,
+    pub(super) rebalance_timeout: Duration,
+}
+
+/// Who speaks, in heartbeats and offset commits.
+#[derive(Debug, Clone)]
+pub(super) struct MemberProof {
+    pub(super) generation: i32,
+    pub(super) member_id: String,
+    pub(super) instance_id: Option<String>,
+}
+
+impl MemberProof {
+    /// What a client sends along with offsets.
+    pub(super) fn new(group: &GroupMetadata, settings: &ClientSettings) -> Self {
+        Self {
+            generation: group.generation(),
+            member_id: group.member_id().to_owned(),
+            instance_id: settings.group_instance_id(),
+        }
+    }
+}
+
+/// The answer to JoinGroup and SyncGroup.
+#[derive(Debug, Clone)]
+pub(super) struct JoinAnswer {
+    pub(super) generation: i32,
+    pub(super) member_id: String,
+    pub(super) assigned: BTreeSet<TopicPartition>,
+}
