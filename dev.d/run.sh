@@ -83,7 +83,7 @@ torture_command() {
 sim_command() {
     setup_build
     [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
-    TIDEMILL_SIM_SEED="$2" pure test --test sim -- --nocapture
+    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- --nocapture
 }
 
 tidy_command() {

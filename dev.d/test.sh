@@ -136,7 +136,7 @@ test_command() {
     stage "compose" test_compose
     stage "pure tests" test_pure
     # Shown in full: seeds, faults, and the table of faults by phase of the epoch.
-    stage "simulation" pure test --test sim -- --nocapture
+    stage "simulation" pure test --features mutants --test sim -- --nocapture
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
