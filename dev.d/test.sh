@@ -4,6 +4,9 @@
 # Every kind of fault, in minutes.
 SHORT_TORTURE="--kills 8 --seed 7 --transfers 200000 --accounts 20000"
 
+# What the engine logs while tests break it goes to the stage's log file alone.
+LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '
+
 TEST_PASSED=0
 TEST_FAILED=0
 
@@ -18,7 +21,7 @@ stage() {
     (
         set -e
         "$@"
-    ) 2>&1 | tee "$log"
+    ) 2>&1 | tee "$log" | grep -v --line-buffered -E "$LOG_LINE"
     status=${PIPESTATUS[0]}
     set -e
     passed=$(stage_count passed "$log")
