@@ -14,6 +14,7 @@ use crate::{
     load::{Feed, Input, Load},
     outcome::Outcome,
     report::{self, Progress},
+    status::Status,
     tail::Tail,
     words,
 };
@@ -180,7 +181,7 @@ impl Demo {
         }
         let (epoch, lag) = (
             statuses.iter().map(|status| status.epoch).max().unwrap_or(0),
-            statuses.iter().map(|status| status.lag()).sum::<i64>(),
+            statuses.iter().map(Status::lag).sum::<i64>(),
         );
         let (rate, sent, lines) = (self.rate.per_second, self.sent(), self.lines);
         let instances = statuses.len();

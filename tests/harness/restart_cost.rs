@@ -112,7 +112,7 @@ impl Run {
             size += ledger_run::count(&self.cluster, &changelog)?;
         }
         self.instance.start()?;
-        let status = self.instance.wait_ready(1)?;
+        let status = self.instance.wait_ready(0)?;
         Ok((status.counter("restored_records"), size))
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     open_transaction,
     outcome::Outcome,
     report::{self, Progress},
+    status::Status,
     tail::Tail,
 };
 
@@ -286,7 +287,7 @@ impl Torture {
                 .filter(|(number, instance)| *number != absent && instance.is_running())
                 .filter_map(|(_, instance)| instance.status().ok())
                 .collect();
-            let running: usize = statuses.iter().map(|status| status.running()).sum();
+            let running: usize = statuses.iter().map(Status::running).sum();
             if running < TASKS {
                 before = None;
                 return Ok(None);
@@ -361,7 +362,7 @@ impl Torture {
         if outcome == Outcome::Pass && !missing.is_empty() {
             outcome = Outcome::Invalid;
         }
-        for what in &missing {
+        for what in missing {
             report::line(format_args!("INVALID: {what}"));
         }
         Ok(outcome)
