@@ -208,19 +208,15 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
-    /// Whether the running epoch is to be sealed. Never one in which nothing happened yet: after a
-    /// pause the interval has passed when the first record comes, and an epoch without a task has
-    /// no offsets to commit (EOS-3).
     /// Whether a task takes part in the running epoch.
     fn epoch_has_work(&self) -> bool {
         self.open_tasks().any(|task| task.touched)
     }
 
     fn epoch_is_full(&self, now: Now) -> bool {
-        self.epochs.back().is_some_and(|e| {
-            (e.records > 0 || self.open_tasks().any(|task| task.touched))
-                && self.machine.seal_due(now.mono, e.records, e.buffer.bytes())
-        })
+        self.epochs
+            .back()
+            .is_some_and(|e| self.machine.seal_due(now.mono, e.records, e.buffer.bytes()))
     }
 
     /// SEAL, when the machine says that it is time.
