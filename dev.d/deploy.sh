@@ -125,7 +125,11 @@ image_libraries() {
     local library package installed
     installed=$(sed -n '/AS build$/,$p' "$ROOT/Dockerfile" | grep -A1 '^FROM debian' | tail -n 1)
     ldd "$LOCAL/image/tidemill" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r library; do
-        package=$(dpkg -S "$(realpath "$library")" 2>/dev/null || dpkg -S "*/${library##*/}") || return 1
+        # With merged /usr the loader names /lib, and the package /lib or /usr/lib.
+        package=$(dpkg -S "$library" 2>/dev/null || dpkg -S "/usr$library" 2>/dev/null) || {
+            echo "$library is of no package"
+            return 1
+        }
         package=${package%%:*}
         case " libc6 libgcc-s1 $installed " in
         *" $package "*) echo "$library: $package" ;;
@@ -154,7 +158,8 @@ image_reads_chart() {
     local file="$LOCAL/chart-tidemill.toml"
     chart_full_values >"$LOCAL/chart-values.yaml"
     chart_render -f "$LOCAL/chart-values.yaml" -s templates/configmap.yaml |
-        sed -n '/tidemill.toml: |/,$p' | sed 's/^    //; 1d' >"$file"
+        sed -n '/tidemill.toml: |/,$p' | sed "s/^    //; 1d; s#/etc/secrets/password#$LOCAL/secret#" >"$file"
+    echo secret >"$LOCAL/secret"
     [ "$1" = whole ] || sed -i "$1" "$file"
     "$LOCAL/image/tidemill" validate word-count --config "$file"
 }
@@ -165,7 +170,11 @@ test_image() {
     [ "$(image_run_lines | wc -l)" -ge 2 ] || die "no RUN lines found in Dockerfile"
     check "the build stage's RUN lines" image_build
     check "the image's binary runs" "$LOCAL/image/tidemill" --version
-    check "the image has its libraries" image_libraries
+    if grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
+        check "the image has its libraries" image_libraries
+    else
+        echo "the image has its libraries: SKIPPED, packages have other names here than in the image"
+    fi
     check "the binary reads the chart's settings" image_reads_chart whole
     check_refused "and refuses them misspelt" spill-byte image_reads_chart 's/spill-bytes/spill-byte/'
     check_result

@@ -11,11 +11,15 @@ build_binaries() {
     mkdir -p "$LOCAL/bin"
     rm -f "$LOCAL"/bin/tidemill*
     local line binary
+    # With the tests, so that dependencies have the features that they are tested with, and are not
+    # built twice.
     cargo build --locked -p tidemill --bins --tests --features "$FEATURES" \
         --message-format=json-render-diagnostics >"$LOCAL/build.json"
     while read -r line; do
         binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$line")
-        [ -z "$binary" ] || install -m 755 "$binary" "$LOCAL/bin/${binary##*/}"
+        case "${binary##*/}" in
+        tidemill | tidemill-harness) install -m 755 "$binary" "$LOCAL/bin/${binary##*/}" ;;
+        esac
     done <"$LOCAL/build.json"
     [ -x "$LOCAL/bin/tidemill" ] && [ -x "$LOCAL/bin/tidemill-harness" ] ||
         die "the build did not produce tidemill and tidemill-harness"
@@ -83,7 +87,7 @@ torture_command() {
 sim_command() {
     setup_build
     [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
-    TIDEMILL_SIM_SEED="$2" pure test --test sim -- --nocapture
+    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- --nocapture
 }
 
 tidy_command() {

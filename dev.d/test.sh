@@ -4,6 +4,9 @@
 # Every kind of fault, in minutes.
 SHORT_TORTURE="--kills 20 --seed 7 --transfers 200000 --accounts 20000"
 
+# What the engine logs while tests break it goes to the stage's log file alone.
+LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '
+
 TEST_PASSED=0
 TEST_FAILED=0
 
@@ -18,7 +21,7 @@ stage() {
     (
         set -e
         "$@"
-    ) 2>&1 | tee "$log"
+    ) 2>&1 | tee "$log" | grep -v --line-buffered -E "$LOG_LINE"
     status=${PIPESTATUS[0]}
     set -e
     passed=$(stage_count passed "$log")
@@ -136,7 +139,7 @@ test_command() {
     stage "compose" test_compose
     stage "pure tests" test_pure
     # Shown in full: seeds, faults, and the table of faults by phase of the epoch.
-    stage "simulation" pure test --test sim -- --nocapture
+    stage "simulation" pure test --features mutants --test sim -- --nocapture
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"

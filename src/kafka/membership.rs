@@ -61,6 +61,10 @@ enum Phase {
 /// How long a leave may wait for each of its steps.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often, and how long apart, a dropped member looks whether it is closed.
+const CLOSE_LOOKS: u32 = 400;
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
+
 type Table = BTreeMap<TopicName, BTreeMap<PartitionId, Partition>>;
 
 /// A member of the group.
@@ -81,6 +85,8 @@ pub(super) struct Membership {
     reads_waiting: bool,
     /// Partitions are paused because the thread wants nothing.
     throttled: bool,
+    /// A close has had the one answer that it may need.
+    answered: bool,
 }
 
 impl Membership {
@@ -100,6 +106,7 @@ impl Membership {
             fatal: false,
             reads_waiting: false,
             throttled: false,
+            answered: false,
         })
     }
 
@@ -148,6 +155,10 @@ impl Membership {
 
     /// Unassigns what was released, which acknowledges a revocation: only when all of it is.
     fn give_back(&mut self) {
+        if matches!(self.phase, Phase::Closing { .. } | Phase::Closed) {
+            // A closing consumer gives everything back by itself, and then answers no more.
+            return;
+        }
         if self.revoked.as_ref().is_some_and(|revoked| !revoked.is_empty()) {
             return;
         }
@@ -211,7 +222,8 @@ impl Membership {
         if self.phase == Phase::Closed {
             return None;
         }
-        if self.reads_waiting {
+        let closing = matches!(self.phase, Phase::Closing { .. });
+        if self.reads_waiting && !closing {
             self.apply_reads();
         }
         if self.throttled && want_records && self.stash.len() == 0 {
@@ -278,10 +290,35 @@ impl Membership {
 
     fn serve_group<B>(&mut self, events: &mut VecDeque<Event<B>>) {
         for rebalance in self.consumer.rebalances() {
-            self.rebalanced(rebalance, events);
+            if matches!(self.phase, Phase::Closing { .. }) {
+                self.answer_closing();
+            } else {
+                self.rebalanced(rebalance, events);
+            }
         }
         for (error, reason) in self.consumer.errors() {
             self.client_error(error, &reason, events);
+        }
+    }
+
+    /// Lets a close go on that waits for an answer. One answer gives everything back; a further
+    /// one would wait for ever once the close has come to its end.
+    fn answer_closing(&mut self) {
+        if std::mem::replace(&mut self.answered, true) || self.consumer.is_closed() {
+            return;
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&PartitionList::new(0)) {
+            tracing::debug!(%error, "could not unassign while closing");
+        }
+    }
+
+    fn start_close(&mut self, since: Duration) {
+        // What waits is answered before: a close hands it out no more.
+        self.revoked = self.revoked.take().map(|_| BTreeSet::new());
+        self.give_back();
+        self.phase = Phase::Closing { since };
+        if let Err(error) = self.consumer.start_close(&self.wake) {
+            tracing::debug!(%error, "consumer not closed");
         }
     }
 
@@ -295,9 +332,8 @@ impl Membership {
             return events.push_back(Event::Assigned { partitions });
         }
         self.revoked = Some(partitions.iter().cloned().collect());
-        if partitions.is_empty() || matches!(self.phase, Phase::Closing { .. }) {
-            // Nobody waits for it: acknowledged here.
-            self.revoked = Some(BTreeSet::new());
+        if partitions.is_empty() {
+            // Nothing to wait for.
             return self.give_back();
         }
         events.push_back(match kind {
@@ -479,10 +515,7 @@ impl Membership {
                 let left = self.revoked.is_none()
                     && self.consumer.group_metadata().is_none_or(|(_, member)| member.is_empty());
                 if left || now >= since + LEAVE_PATIENCE && self.revoked.is_none() {
-                    if let Err(error) = self.consumer.start_close(&self.wake) {
-                        tracing::warn!(%error, "could not close");
-                    }
-                    self.phase = Phase::Closing { since: now };
+                    self.start_close(now);
                 }
             }
             Phase::Closing { since } => {
@@ -496,6 +529,28 @@ impl Membership {
 
     fn entry(&mut self, partition: &TopicPartition) -> Option<&mut Partition> {
         self.table.get_mut(&partition.topic)?.get_mut(&partition.partition)
+    }
+}
+
+impl Drop for Membership {
+    /// Ends without leaving: a static member keeps its place. A close answers a rebalance that
+    /// waits, which a mere destruction of the client would hang on.
+    fn drop(&mut self) {
+        if matches!(self.phase, Phase::Member | Phase::Leaving { .. }) {
+            self.start_close(Duration::ZERO);
+        }
+        self.table.clear();
+        let mut events: VecDeque<Event<std::convert::Infallible>> = VecDeque::new();
+        for _ in 0..CLOSE_LOOKS {
+            if self.fatal || self.phase == Phase::Closed || self.consumer.is_closed() {
+                return;
+            }
+            self.fetch(SERVE_MAX, &mut events);
+            self.serve_group(&mut events);
+            events.clear();
+            self.wake.wait(CLOSE_PAUSE);
+        }
+        tracing::warn!("consumer did not close in time");
     }
 }
 

@@ -184,3 +184,93 @@ impl TaskOutput<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{runtime::plan::TopicLimits, topology::ErrorPolicy};
+
+    const NOW: Timestamp = Timestamp(10_000_000);
+
+    fn sink() -> SinkPlan {
+        SinkPlan {
+            slot: 0,
+            topic: "out".into(),
+            partitions: 4,
+            limits: TopicLimits {
+                max_message_bytes: 200,
+                before_max_ms: Some(5_000),
+                after_max_ms: Some(1_000),
+            },
+            on_error: ErrorPolicy::Fail,
+        }
+    }
+
+    fn origin() -> Origin {
+        let task = TaskId { subtopology: 0, partition: 2 };
+        Origin { task, input: Some((0, Offset(7))) }
+    }
+
+    fn emit(value: &[u8], timestamp: i64, verdicts: &Verdicts) -> Result<u64, EmitRefused> {
+        let (sinks, mut buffer) = ([sink()], EpochBuffer::default());
+        let mut output =
+            TaskOutput { buffer: &mut buffer, sinks: &sinks, origin: origin(), verdicts, now: NOW };
+        let record = Emitted {
+            key: Some(b"k"),
+            value: Some(value),
+            timestamp: Timestamp(timestamp),
+            headers: &[],
+            partition: None,
+        };
+        output.emit(0, record)?;
+        Ok(buffer.records())
+    }
+
+    #[test]
+    fn what_the_topic_would_refuse_is_refused_when_it_is_emitted() {
+        let none = Verdicts::new();
+        assert_eq!(emit(&[0; 117], NOW.0, &none), Ok(1));
+        let refused = emit(&[0; 118], NOW.0, &none).unwrap_err().to_string();
+        assert_eq!(refused, "record of 201 bytes is larger than topic out takes (200 bytes)");
+        for (timestamp, taken) in [
+            (NOW.0 - 5_000, true),
+            (NOW.0 - 5_001, false),
+            (NOW.0 + 1_000, true),
+            (NOW.0 + 1_001, false),
+            (i64::MAX, false),
+            (i64::MIN, false),
+            (-2, false),
+            (-1, true), // no timestamp: the log stamps it
+        ] {
+            assert_eq!(emit(b"v", timestamp, &none).is_ok(), taken, "timestamp {timestamp}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_the_broker_refused_keeps_its_verdict() {
+        let verdicts = Verdicts::from([(origin(), ("out".into(), "INVALID_RECORD".to_owned()))]);
+        let refused = emit(b"v", NOW.0, &verdicts).unwrap_err().to_string();
+        assert_eq!(refused, "topic out refused the record: INVALID_RECORD");
+    }
+
+    #[test]
+    fn a_key_goes_where_javas_partitioner_sends_it_and_none_stays_in_its_partition() {
+        let (sinks, mut buffer) = ([sink()], EpochBuffer::default());
+        let verdicts = Verdicts::new();
+        let mut output = TaskOutput {
+            buffer: &mut buffer,
+            sinks: &sinks,
+            origin: origin(),
+            verdicts: &verdicts,
+            now: NOW,
+        };
+        let record =
+            Emitted { key: None, value: None, timestamp: NOW, headers: &[], partition: None };
+        output.emit(0, record).unwrap();
+        output.emit(0, Emitted { key: Some(b"kafka"), ..record }).unwrap();
+        output.emit(0, Emitted { partition: Some(3), ..record }).unwrap();
+        let partitions: Vec<_> = buffer.queue.iter().map(|queued| queued.partition).collect();
+        // murmur2("kafka") is 0xd067cf64 (Kafka's own test vector).
+        assert_eq!(partitions, [2, (0x5067_cf64 % 4), 3]);
+    }
+}

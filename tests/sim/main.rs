@@ -6,6 +6,7 @@
 // A test may stop at the first surprise, and prints what it saw.
 #![allow(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used)]
 
+mod bad_input;
 mod controls;
 mod oracle;
 mod seeds;

@@ -418,6 +418,47 @@ impl World {
         self.finish()
     }
 
+    /// Feeds and steps, without faults, until `done` or a failure; panics when it takes too long.
+    pub(crate) fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let start = self.cluster.now().mono;
+        while !done(self) && self.report.problems.is_empty() {
+            let now = self.cluster.now();
+            assert!(now.mono < start + PATIENCE, "stuck: {}", self.describe());
+            self.feed(now);
+            self.wake(now);
+            self.step_all(now);
+            self.advance(now);
+        }
+    }
+
+    /// Drains all instances and leaves them stopped.
+    pub(crate) fn stop_all(&mut self) {
+        for instance in &mut self.instances {
+            instance.thread.stop(false);
+        }
+        self.run_until(|world| world.instances.is_empty());
+        self.restarts.clear();
+    }
+
+    /// Starts an instance on the topics as they are now.
+    pub(crate) fn restart(&mut self, name: &str) {
+        let names: Vec<TopicName> = self.plan_infos.keys().cloned().collect();
+        let infos = self.cluster.admin().describe(&names).unwrap();
+        self.plan_infos =
+            infos.into_iter().flatten().map(|info| (info.name.clone(), info)).collect();
+        self.start(name);
+    }
+
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> &SimCluster {
+        &self.cluster
+    }
+
+    /// What has gone wrong so far.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.report.problems
+    }
+
     /// Faults are spread over the time in which input is fed.
     fn fault_times(&mut self) -> Vec<Duration> {
         let mut times: Vec<_> = (0..self.scenario.faults)
@@ -630,7 +671,7 @@ impl World {
     }
 
     /// Everything fed is in committed outputs, and nothing is pending.
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let postings = self.cluster.committed_records(topology::POSTINGS);
         if (postings.iter().map(Vec::len).sum::<usize>() as u64) < 2 * self.scenario.transfers {
             return false;

@@ -3,7 +3,7 @@
 use std::{
     ffi::{c_char, c_int, c_void},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -50,7 +50,7 @@ struct Recorded {
 /// One librdkafka instance.
 pub(super) struct Client {
     raw: *mut sys::rd_kafka_t,
-    recorded: Box<Recorded>,
+    recorded: Arc<Recorded>,
     is_consumer: bool,
 }
 
@@ -81,14 +81,14 @@ impl Client {
     }
 
     fn new(mut config: Config, kind: sys::rd_kafka_type_t) -> Result<Self, Error> {
-        let recorded = Box::<Recorded>::default();
+        let recorded = Arc::<Recorded>::default();
         let is_consumer = kind == sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
         let mut message = [0u8; 512];
-        // SAFETY: the opaque pointer is the box's content, which does not move and outlives the
-        // instance (`drop` destroys the instance first). On success `rd_kafka_new` owns the
+        // SAFETY: the opaque pointer is the content of the `Arc`, which does not move and outlives
+        // the instance (`Dead` destroys the instance first). On success `rd_kafka_new` owns the
         // configuration; on failure it does not, and it is destroyed here.
         let raw = unsafe {
-            sys::rd_kafka_conf_set_opaque(config.raw(), (&raw const *recorded).cast_mut().cast());
+            sys::rd_kafka_conf_set_opaque(config.raw(), Arc::as_ptr(&recorded).cast_mut().cast());
             sys::rd_kafka_conf_set_error_cb(config.raw(), Some(on_error));
             sys::rd_kafka_conf_set_log_cb(config.raw(), Some(on_log));
             let conf = config.into_raw();
@@ -152,13 +152,37 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // A consumer that was not closed leaves without a word, so that a static member keeps
-        // its partitions; a closed one has left already.
-        let flags = if self.is_consumer { sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE } else { 0 };
+        let dead = Dead { raw: self.raw, _recorded: self.recorded.clone() };
+        if !self.is_consumer {
+            return dead.destroy(0);
+        }
+        // A consumer that was not closed goes without a word, so that a static member keeps its
+        // partitions. librdkafka may wait for its own threads: not on the caller's.
+        let flags = sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE;
+        let spawned = std::thread::Builder::new()
+            .name("dispose".to_owned())
+            .spawn(move || dead.destroy(flags));
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread to dispose of a consumer: it is leaked");
+        }
+    }
+}
+
+/// An instance that nobody uses any more, with what its callbacks write to.
+struct Dead {
+    raw: *mut sys::rd_kafka_t,
+    _recorded: Arc<Recorded>,
+}
+
+// SAFETY: as for `Client`.
+unsafe impl Send for Dead {}
+
+impl Dead {
+    fn destroy(self, flags: i32) {
         // SAFETY: the last owner; queues, topics and messages hold an `Arc` of the client and are
-        // gone. No callback runs after this returns, so `recorded` may go then.
+        // gone. No callback runs after this returns, so `_recorded` may go then.
         unsafe {
-            if !self.is_consumer {
+            if flags == 0 {
                 let all = sys::RD_KAFKA_PURGE_F_QUEUE
                     | sys::RD_KAFKA_PURGE_F_INFLIGHT
                     | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;

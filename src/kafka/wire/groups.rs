@@ -151,12 +151,12 @@ fn assignment(bytes: &Bytes) -> Result<Vec<TopicPartition>, String> {
 }
 
 /// The partition of `__consumer_offsets` that holds a group, as the broker computes it: Java's
-/// string hash, without its sign, modulo the partition count.
+/// string hash, its absolute value (0 for the one that has none), modulo the partition count.
 pub(super) fn offsets_partition(group: &str, partitions: i32) -> i32 {
     let hash = group
         .encode_utf16()
         .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    (hash & i32::MAX) % partitions.max(1)
+    hash.checked_abs().unwrap_or(0) % partitions.max(1)
 }
 
 #[cfg(test)]
@@ -172,10 +172,11 @@ mod tests {
 
     #[test]
     fn a_group_s_offsets_lie_where_java_s_hash_says() {
-        // "hello".hashCode() == 99162322; "tidemill".hashCode() is negative as an int sum may be.
+        // "hello".hashCode() is 99162322, "tidemill-x".hashCode() is -1273084867.
         assert_eq!(offsets_partition("hello", 50), 99_162_322 % 50);
+        assert_eq!(offsets_partition("tidemill-x", 50), 1_273_084_867 % 50);
         assert_eq!(offsets_partition("", 8), 0);
-        // "polygenelubricants".hashCode() is i32::MIN: the sign bit alone must not survive.
+        // "polygenelubricants".hashCode() is i32::MIN.
         assert_eq!(offsets_partition("polygenelubricants", 50), 0);
     }
 
