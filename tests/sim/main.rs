@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod controls;
+mod faults;
 mod oracle;
 mod seeds;
 mod topology;

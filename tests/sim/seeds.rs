@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::world::{Fault, PHASES, Report, Scenario, World};
+use crate::{
+    faults::{Fault, PHASES},
+    world::{Report, Scenario, World},
+};
 
 fn seeds() -> u64 {
     std::env::var("TIDEMILL_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)

@@ -14,7 +14,6 @@ use tidemill::{
     runtime::{
         Guarantee, Lane, Now, StateSettings, StatusBoard, TopicAdmin, TopicSpec,
         epoch::EpochLimits,
-        hooks::{Hooks, Point},
         mutants::Mutant,
         plan::{InstancePlan, TaskId},
         restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
@@ -27,151 +26,10 @@ use tidemill::{
 };
 
 use crate::{
+    faults::{Armed, Crashed, Fault, PHASES, SharedArm, SimHooks, phase_of, strike},
     oracle::{self, Seen, Verdict},
     topology,
 };
-
-/// The phases of an epoch (DESIGN section 5) that a fault is to meet.
-pub(crate) const PHASES: [&str; 7] =
-    ["run", "seal", "flush", "commit", "apply", "abort", "resolve"];
-
-/// The phase of DESIGN that the machine's word belongs to.
-fn phase_of(shown: &str) -> &'static str {
-    match shown {
-        "seal" => "seal",
-        "flush" | "flushed" => "flush",
-        "offsets" | "offsets-sent" | "commit" => "commit",
-        "abort" => "abort",
-        "resolve" => "resolve",
-        _ => "run",
-    }
-}
-
-/// The phase that a point stands in.
-fn phase_at(point: Point) -> &'static str {
-    match point {
-        Point::Run => "run",
-        Point::BeforeSeal | Point::AfterSeal => "seal",
-        Point::BeforeFlush => "flush",
-        Point::BeforeSendOffsets | Point::BeforeCommit | Point::AfterCommitSent => "commit",
-        Point::BeforeApply | Point::AfterApply => "apply",
-    }
-}
-
-/// A fault that waits for its instance to reach a phase.
-#[derive(Debug, Clone, Copy)]
-struct Armed {
-    fault: Fault,
-    phase: &'static str,
-    until: Duration,
-    /// Points of the phase to let pass first, so that not only the first one is met.
-    skip: u8,
-}
-
-/// What an instance's hooks share with the world.
-type SharedArm = Rc<RefCell<Option<Armed>>>;
-
-/// Thrown through a step by a crash in its middle.
-struct Crashed;
-
-/// Makes armed faults at the points of a step, in its middle.
-struct SimHooks {
-    name: String,
-    cluster: SimCluster,
-    armed: SharedArm,
-    /// The fault as it was made, for the world to see.
-    made: Rc<RefCell<Vec<(Fault, &'static str)>>>,
-}
-
-impl Hooks for SimHooks {
-    fn reach(&mut self, point: Point) {
-        let Some(mut armed) = *self.armed.borrow() else { return };
-        if phase_at(point) != armed.phase {
-            return;
-        }
-        if armed.skip > 0 {
-            armed.skip -= 1;
-            *self.armed.borrow_mut() = Some(armed);
-            return;
-        }
-        *self.armed.borrow_mut() = None;
-        self.made.borrow_mut().push((armed.fault, armed.phase));
-        match armed.fault {
-            Fault::Crash => resume_unwind(Box::new(Crashed)),
-            // The process stands still in the middle of its step; the brokers' time goes on.
-            Fault::Freeze => {
-                self.cluster.freeze(&self.name);
-                let pause = 50 + u64::from(point as u8) * 1_700;
-                self.cluster.advance(Duration::from_millis(pause));
-                self.cluster.thaw(&self.name);
-            }
-            // Asked for by the world as soon as the step is over.
-            Fault::Leave => {}
-            fault => strike(&self.cluster, &self.name, fault, point as usize),
-        }
-    }
-}
-
-/// Faults at the cluster; `draw` chooses among their kinds.
-fn strike(cluster: &SimCluster, name: &str, fault: Fault, draw: usize) {
-    match fault {
-        Fault::Fence => {
-            for letter in ["a", "b"] {
-                cluster.fence(&format!("{}.{name}.0.{letter}", topology::APP));
-            }
-        }
-        Fault::Rebalance => cluster.force_rebalance(topology::APP),
-        Fault::Expire => {
-            cluster.expire_session(topology::APP, name);
-        }
-        Fault::LostAnswer => {
-            let requests = [
-                LaneRequest::Commit,
-                LaneRequest::Flush,
-                LaneRequest::SendOffsets,
-                LaneRequest::Abort,
-                LaneRequest::Open,
-            ];
-            for lane in Lane::ALL {
-                let request = requests[draw % requests.len()];
-                cluster.lose_answer(name, lane, request, Fate::ALL[draw % Fate::ALL.len()]);
-            }
-        }
-        Fault::Crash | Fault::Freeze | Fault::Leave => {}
-    }
-}
-
-/// The faults of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fault {
-    /// The process vanishes; what its disk keeps is drawn.
-    Crash,
-    /// The process is stopped for longer than its session.
-    Freeze,
-    /// Its transactional ids are taken.
-    Fence,
-    /// The group rebalances.
-    Rebalance,
-    /// Its session expires.
-    Expire,
-    /// It stops gently and leaves.
-    Leave,
-    /// The answer of one of its transaction calls is lost.
-    LostAnswer,
-}
-
-impl Fault {
-    /// All, as they are drawn.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Crash,
-        Self::Freeze,
-        Self::Fence,
-        Self::Rebalance,
-        Self::Expire,
-        Self::Leave,
-        Self::LostAnswer,
-    ];
-}
 
 /// How a run is set up.
 #[derive(Debug, Clone)]

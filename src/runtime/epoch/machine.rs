@@ -19,6 +19,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use super::failing::{Ask, End, Mode};
 use crate::runtime::{Lane, TransactionFailure};
 
 /// When an epoch ends by itself.
@@ -160,17 +161,17 @@ pub enum EpochAction {
 }
 
 #[derive(Debug, Clone)]
-struct InFlight {
-    epoch: u64,
-    lane: Lane,
-    phase: EpochPhase,
+pub(super) struct InFlight {
+    pub(super) epoch: u64,
+    pub(super) lane: Lane,
+    pub(super) phase: EpochPhase,
     /// The transaction is begun at its producer.
-    begun: bool,
-    since: Duration,
+    pub(super) begun: bool,
+    pub(super) since: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LaneState {
+pub(super) enum LaneState {
     Closed,
     Opening {
         since: Duration,
@@ -182,64 +183,22 @@ enum LaneState {
     },
 }
 
-/// Failing epochs are taken down in this order: what the broker has open is ended (abort or a new
-/// producer), then the oldest epoch's fate is known or asked, then all is discarded or applied.
-#[derive(Debug, Clone)]
-enum Mode {
-    Normal,
-    Failing(Failing),
-    GivenUp,
-}
-
-#[derive(Debug, Clone)]
-struct Failing {
-    reason: String,
-    /// What is still to be ended at the broker, by lane.
-    ends: [End; 2],
-    /// The oldest epoch's outcome must be asked for.
-    ask: Ask,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Nothing is open there.
-    Done,
-    /// Abort has to be submitted.
-    Abort,
-    /// Abort is submitted.
-    Aborting { since: Duration },
-    /// An older epoch is being committed there, and its answer is waited for.
-    Committing { since: Duration },
-    /// The producer has to be replaced, which ends its transaction.
-    Replace,
-    /// It is being replaced.
-    Replacing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    No,
-    Needed,
-    Asked,
-    Known(Resolution),
-}
-
 /// The epoch state machine of one stream thread.
 #[derive(Debug, Clone)]
 pub struct EpochMachine {
-    limits: EpochLimits,
-    lanes: [LaneState; 2],
+    pub(super) limits: EpochLimits,
+    pub(super) lanes: [LaneState; 2],
     /// Oldest first; at most two, only the last one `Running`.
-    in_flight: VecDeque<InFlight>,
-    mode: Mode,
-    last_epoch: u64,
-    last_lane: Lane,
-    last_seal: Option<Duration>,
-    drain: bool,
-    lost: bool,
-    failures: u32,
-    apply: VecDeque<u64>,
-    give_up: Option<String>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) mode: Mode,
+    pub(super) last_epoch: u64,
+    pub(super) last_lane: Lane,
+    pub(super) last_seal: Option<Duration>,
+    pub(super) drain: bool,
+    pub(super) lost: bool,
+    pub(super) failures: u32,
+    pub(super) apply: VecDeque<u64>,
+    pub(super) give_up: Option<String>,
 }
 
 /// How long to wait before a lane that could not be opened is tried again.
@@ -614,52 +573,9 @@ impl EpochMachine {
         }
     }
 
-    fn poll_failing(&mut self, now: Duration) -> Option<EpochAction> {
-        let Mode::Failing(failing) = &mut self.mode else { return None };
-        for lane in Lane::ALL {
-            match failing.ends[lane.index()] {
-                End::Abort => {
-                    failing.ends[lane.index()] = End::Aborting { since: now };
-                    let epoch = self.in_flight.iter().find(|e| e.lane == lane)?.epoch;
-                    return Some(EpochAction::Abort { lane, epoch });
-                }
-                End::Replace => {
-                    failing.ends[lane.index()] = End::Replacing;
-                    self.lanes[lane.index()] = LaneState::Opening { since: now };
-                    return Some(EpochAction::Open(lane));
-                }
-                End::Done | End::Aborting { .. } | End::Committing { .. } | End::Replacing => {}
-            }
-        }
-        if failing.ends.iter().any(|end| *end != End::Done) {
-            return None;
-        }
-        let oldest = self.in_flight.front()?.epoch;
-        match failing.ask {
-            Ask::Needed => {
-                failing.ask = Ask::Asked;
-                Some(EpochAction::Resolve { epoch: oldest })
-            }
-            Ask::Asked => None,
-            Ask::No | Ask::Known(Resolution::Aborted) => {
-                let reason = std::mem::take(&mut failing.reason);
-                Some(self.discard(oldest, &reason))
-            }
-            Ask::Known(Resolution::Committed) => {
-                failing.ask = Ask::No;
-                let reason = failing.reason.clone();
-                self.apply_front();
-                if self.in_flight.is_empty() {
-                    self.end_failing(&reason);
-                }
-                self.apply.pop_front().map(|epoch| EpochAction::Apply { epoch })
-            }
-        }
-    }
-
     // --- inside ------------------------------------------------------------------------------
 
-    fn normal(&self) -> bool {
+    pub(super) fn normal(&self) -> bool {
         matches!(self.mode, Mode::Normal)
     }
 
@@ -719,74 +635,17 @@ impl EpochMachine {
     }
 
     /// The first epoch that is not yet the broker's to decide.
-    fn first_undecided(&self) -> usize {
+    pub(super) fn first_undecided(&self) -> usize {
         usize::from(self.in_flight.front().is_some_and(|e| e.phase == EpochPhase::Committing))
     }
 
-    fn apply_front(&mut self) {
+    pub(super) fn apply_front(&mut self) {
         if let Some(done) = self.in_flight.pop_front() {
             self.apply.push_back(done.epoch);
             self.failures = 0;
         }
         if self.in_flight.is_empty() {
             self.lost = false;
-        }
-    }
-
-    fn fail_if_lost(&mut self) {
-        if self.lost && self.normal() {
-            let first = self.first_undecided();
-            if first < self.in_flight.len() {
-                self.fail_from(first, "partitions were lost");
-            } else if self.in_flight.is_empty() {
-                self.lost = false;
-            }
-        }
-    }
-
-    /// Takes down the epochs from `first` on. An older one (`first` = 1) is being committed: its
-    /// answer is waited for. With `first` = 0 an epoch that is being committed has no known
-    /// outcome: its producer is replaced, then its offsets are asked for (EOS-4).
-    fn fail_from(&mut self, first: usize, reason: &str) {
-        let mut ends = [End::Done; 2];
-        let mut ask = Ask::No;
-        for (index, epoch) in self.in_flight.iter().enumerate() {
-            ends[epoch.lane.index()] = match epoch.phase {
-                EpochPhase::Committing if index < first => End::Committing { since: epoch.since },
-                EpochPhase::Committing => {
-                    ask = Ask::Needed;
-                    End::Replace
-                }
-                _ if epoch.begun => End::Abort,
-                _ => End::Done,
-            };
-        }
-        self.mode = Mode::Failing(Failing { reason: reason.to_owned(), ends, ask });
-    }
-
-    fn replace(&mut self, lane: Lane) {
-        if let Mode::Failing(failing) = &mut self.mode {
-            failing.ends[lane.index()] = End::Replace;
-        }
-    }
-
-    fn discard(&mut self, from: u64, reason: &str) -> EpochAction {
-        self.in_flight.retain(|e| e.epoch < from);
-        self.end_failing(reason);
-        EpochAction::Discard { from }
-    }
-
-    fn end_failing(&mut self, reason: &str) {
-        self.mode = Mode::Normal;
-        self.lost = false;
-        self.count_failure(reason);
-    }
-
-    fn count_failure(&mut self, reason: &str) {
-        self.failures += 1;
-        if self.failures > self.limits.tolerated_failures {
-            self.mode = Mode::GivenUp;
-            self.give_up = Some(reason.to_owned());
         }
     }
 }

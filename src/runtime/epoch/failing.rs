@@ -1,0 +1,153 @@
+//! ABORT and RESOLVE: how epochs are taken down.
+//!
+//! Owns the order: first what is open at the broker is ended, then the fate of an epoch whose
+//! commit has no known outcome is asked for (EOS-4), then everything is discarded or applied.
+
+use std::time::Duration;
+
+use super::machine::{EpochAction, EpochMachine, EpochPhase, LaneState, Resolution};
+use crate::runtime::Lane;
+
+/// Failing epochs are taken down in this order: what the broker has open is ended (abort or a new
+/// producer), then the oldest epoch's fate is known or asked, then all is discarded or applied.
+#[derive(Debug, Clone)]
+pub(super) enum Mode {
+    Normal,
+    Failing(Failing),
+    GivenUp,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Failing {
+    pub(super) reason: String,
+    /// What is still to be ended at the broker, by lane.
+    pub(super) ends: [End; 2],
+    /// The oldest epoch's outcome must be asked for.
+    pub(super) ask: Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing is open there.
+    Done,
+    /// Abort has to be submitted.
+    Abort,
+    /// Abort is submitted.
+    Aborting { since: Duration },
+    /// An older epoch is being committed there, and its answer is waited for.
+    Committing { since: Duration },
+    /// The producer has to be replaced, which ends its transaction.
+    Replace,
+    /// It is being replaced.
+    Replacing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    No,
+    Needed,
+    Asked,
+    Known(Resolution),
+}
+
+impl EpochMachine {
+    pub(super) fn poll_failing(&mut self, now: Duration) -> Option<EpochAction> {
+        let Mode::Failing(failing) = &mut self.mode else { return None };
+        for lane in Lane::ALL {
+            match failing.ends[lane.index()] {
+                End::Abort => {
+                    failing.ends[lane.index()] = End::Aborting { since: now };
+                    let epoch = self.in_flight.iter().find(|e| e.lane == lane)?.epoch;
+                    return Some(EpochAction::Abort { lane, epoch });
+                }
+                End::Replace => {
+                    failing.ends[lane.index()] = End::Replacing;
+                    self.lanes[lane.index()] = LaneState::Opening { since: now };
+                    return Some(EpochAction::Open(lane));
+                }
+                End::Done | End::Aborting { .. } | End::Committing { .. } | End::Replacing => {}
+            }
+        }
+        if failing.ends.iter().any(|end| *end != End::Done) {
+            return None;
+        }
+        let oldest = self.in_flight.front()?.epoch;
+        match failing.ask {
+            Ask::Needed => {
+                failing.ask = Ask::Asked;
+                Some(EpochAction::Resolve { epoch: oldest })
+            }
+            Ask::Asked => None,
+            Ask::No | Ask::Known(Resolution::Aborted) => {
+                let reason = std::mem::take(&mut failing.reason);
+                Some(self.discard(oldest, &reason))
+            }
+            Ask::Known(Resolution::Committed) => {
+                failing.ask = Ask::No;
+                let reason = failing.reason.clone();
+                self.apply_front();
+                if self.in_flight.is_empty() {
+                    self.end_failing(&reason);
+                }
+                self.apply.pop_front().map(|epoch| EpochAction::Apply { epoch })
+            }
+        }
+    }
+
+    pub(super) fn fail_if_lost(&mut self) {
+        if self.lost && self.normal() {
+            let first = self.first_undecided();
+            if first < self.in_flight.len() {
+                self.fail_from(first, "partitions were lost");
+            } else if self.in_flight.is_empty() {
+                self.lost = false;
+            }
+        }
+    }
+
+    /// Takes down the epochs from `first` on. An older one (`first` = 1) is being committed: its
+    /// answer is waited for. With `first` = 0 an epoch that is being committed has no known
+    /// outcome: its producer is replaced, then its offsets are asked for (EOS-4).
+    pub(super) fn fail_from(&mut self, first: usize, reason: &str) {
+        let mut ends = [End::Done; 2];
+        let mut ask = Ask::No;
+        for (index, epoch) in self.in_flight.iter().enumerate() {
+            ends[epoch.lane.index()] = match epoch.phase {
+                EpochPhase::Committing if index < first => End::Committing { since: epoch.since },
+                EpochPhase::Committing => {
+                    ask = Ask::Needed;
+                    End::Replace
+                }
+                _ if epoch.begun => End::Abort,
+                _ => End::Done,
+            };
+        }
+        self.mode = Mode::Failing(Failing { reason: reason.to_owned(), ends, ask });
+    }
+
+    pub(super) fn replace(&mut self, lane: Lane) {
+        if let Mode::Failing(failing) = &mut self.mode {
+            failing.ends[lane.index()] = End::Replace;
+        }
+    }
+
+    fn discard(&mut self, from: u64, reason: &str) -> EpochAction {
+        self.in_flight.retain(|e| e.epoch < from);
+        self.end_failing(reason);
+        EpochAction::Discard { from }
+    }
+
+    fn end_failing(&mut self, reason: &str) {
+        self.mode = Mode::Normal;
+        self.lost = false;
+        self.count_failure(reason);
+    }
+
+    fn count_failure(&mut self, reason: &str) {
+        self.failures += 1;
+        if self.failures > self.limits.tolerated_failures {
+            self.mode = Mode::GivenUp;
+            self.give_up = Some(reason.to_owned());
+        }
+    }
+}
