@@ -103,3 +103,15 @@ fn records_that_were_deleted_before_they_were_read_stop_the_task() {
     world.restart("i0");
     says(&failure(world), &["transfers-2", "out of range", "nothing is skipped"]);
 }
+
+#[test]
+fn a_record_that_the_broker_refuses_is_met_again_at_emit_and_does_not_abort_for_ever() {
+    let world = World::new(Scenario {
+        faults: 0,
+        transfers: 100,
+        unknown_limit: Some(20),
+        ..Scenario::of_seed(1)
+    });
+    // ERR-1: the verdict of the first try outlives its abort, so the replay stops at the record.
+    says(&failure(world), &["balances refused the record", "task accounts_", "policy fail"]);
+}

@@ -48,6 +48,8 @@ pub(crate) struct Scenario {
     pub(crate) mutant: Mutant,
     /// A readable trace.
     pub(crate) trace: bool,
+    /// `max.message.bytes` of the output topic, which the instances do not know of.
+    pub(crate) unknown_limit: Option<u32>,
 }
 
 impl Scenario {
@@ -61,6 +63,7 @@ impl Scenario {
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
             trace: false,
+            unknown_limit: None,
         }
     }
 }
@@ -147,7 +150,15 @@ impl World {
         };
         let mut specs = vec![
             topic(topology::TRANSFERS, 4, BTreeMap::new()),
-            topic(topology::BALANCES, 4, BTreeMap::new()),
+            topic(
+                topology::BALANCES,
+                4,
+                scenario
+                    .unknown_limit
+                    .map(|bytes| ("max.message.bytes".to_owned(), bytes.to_string()))
+                    .into_iter()
+                    .collect(),
+            ),
         ];
         let external = [(topology::TRANSFERS.to_owned(), 4), (topology::BALANCES.to_owned(), 4)];
         let internal =
@@ -159,8 +170,14 @@ impl World {
         admin.create(&specs).unwrap();
         let names: Vec<TopicName> = specs.iter().map(|s| s.name.clone()).collect();
         let infos = admin.describe(&names).unwrap();
-        let plan_infos =
-            infos.into_iter().flatten().map(|info| (info.name.clone(), info)).collect();
+        let plan_infos = infos
+            .into_iter()
+            .flatten()
+            .map(|mut info| {
+                info.config.remove("max.message.bytes");
+                (info.name.clone(), info)
+            })
+            .collect();
         let mut world = Self {
             rng: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
             cluster,
