@@ -20,6 +20,7 @@ use std::{
 use super::{
     deliveries::Deliveries,
     failure,
+    lane_step::{InFlight, Kind, Step},
     native::{GroupIdentity, PartitionList, Producer, Wake, code_name},
     settings::ConnectionSettings,
     transaction_thread::{Answer, Command, Outcome, TransactionThread},
@@ -31,35 +32,6 @@ use crate::{
         Delivery, Event, GroupMetadata, Lane, OffsetCommit, TransactionFailure, log::QueueFull,
     },
 };
-
-/// A request that waits for the one before it.
-enum Step {
-    Open,
-    Begin,
-    Flush,
-    SendOffsets { offsets: Vec<OffsetCommit>, group: GroupMetadata },
-    Commit,
-    Abort,
-}
-
-/// A call that the transaction thread is making.
-struct InFlight {
-    kind: Kind,
-    deadline: Duration,
-    /// The deadline has passed once: the answer may have been on its way.
-    overdue: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Open,
-    /// An `Open` that nobody asked for: the producer was disturbed.
-    Replace,
-    Flush,
-    SendOffsets,
-    Commit,
-    Abort,
-}
 
 /// The producer of a lane and its transaction.
 pub(super) struct LaneProducer {
@@ -467,31 +439,6 @@ impl Drop for LaneProducer {
     }
 }
 
-impl Step {
-    fn kind(&self) -> Kind {
-        match self {
-            // `Begin` has no answer of its own.
-            Self::Open | Self::Begin => Kind::Open,
-            Self::Flush => Kind::Flush,
-            Self::SendOffsets { .. } => Kind::SendOffsets,
-            Self::Commit => Kind::Commit,
-            Self::Abort => Kind::Abort,
-        }
-    }
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Open | Self::Replace => "init_transactions",
-            Self::Flush => "flush",
-            Self::SendOffsets => "send_offsets_to_transaction",
-            Self::Commit => "commit_transaction",
-            Self::Abort => "abort_transaction",
-        }
-    }
-}
-
 /// Drops a producer on a thread of its own.
 fn dispose(producer: Arc<Producer>) {
     let spawned =
@@ -505,3 +452,7 @@ fn dispose(producer: Arc<Producer>) {
 pub(super) fn take_answers(receiver: &Receiver<Answer>) -> impl Iterator<Item = Answer> {
     std::iter::from_fn(|| receiver.try_recv().ok())
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ mod admin;
 mod deliveries;
 mod failure;
 mod lane;
+mod lane_step;
 mod log;
 mod membership;
 mod native;
