@@ -2,7 +2,7 @@
 # line adds up all runners' own counts; a stage without a runner counts as one check.
 
 # Every kind of fault, in minutes.
-SHORT_TORTURE="--kills 20 --seed 7 --transfers 200000 --accounts 20000"
+SHORT_TORTURE="--kills 24 --seed 7 --transfers 200000 --accounts 20000"
 
 # What the engine logs while tests break it goes to the stage's log file alone.
 LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '

@@ -84,10 +84,10 @@ impl Plan {
     pub(crate) fn make(seed: u64, kills: usize, instances: usize, wipe_always: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut moments: Vec<Moment> = DIRECTED.into_iter().map(Moment::At).collect();
-        // Between epochs and at the ends of one, no transaction is open: two of three random kills
+        // Between epochs and at the ends of one, no transaction is open: five of six random kills
         // are aimed at open ones, so that these are the most.
         for number in moments.len()..kills {
-            moments.push(if number % 3 == 0 { Moment::Random } else { Moment::InTransaction });
+            moments.push(if number % 6 == 0 { Moment::Random } else { Moment::InTransaction });
         }
         random.shuffle(&mut moments);
         let wiped = random.usize(..moments.len());

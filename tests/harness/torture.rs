@@ -176,7 +176,7 @@ impl Torture {
                     let open = open_transaction::in_output(&self.cluster, &status)?;
                     Ok(open.unwrap_or(true).then_some(()))
                 })?;
-                clock::pause(after / 15);
+                clock::pause(after / 40);
                 victim.kill()?;
                 victim.failpoints().last_point().and_then(Point::phase)
             }
