@@ -32,7 +32,7 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
     let mutant = mutant()?;
     job.run(incarnation, mutant, |job| {
         Ok(OnKafka {
-            client: client(&job.settings)?,
+            client: ClientSettings { memory: job.memory.client(), ..client(&job.settings)? },
             application: job.plan.application.clone(),
             instance: job.plan.instance.clone(),
             epoch_interval: job.settings.epoch.interval,

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::memory::ClientMemory;
+
 /// The connection's settings, as files and flags give them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -33,6 +35,9 @@ pub struct Settings {
     pub replication_factor: i32,
     /// Further librdkafka properties, by librdkafka's names.
     pub properties: BTreeMap<String, String>,
+    /// What the client's queues may hold.
+    #[serde(skip)]
+    pub memory: ClientMemory,
 }
 
 impl Default for Settings {
@@ -47,6 +52,7 @@ impl Default for Settings {
             socket_timeout: Duration::from_secs(10),
             replication_factor: -1,
             properties: BTreeMap::new(),
+            memory: ClientMemory::default(),
         }
     }
 }

@@ -59,6 +59,10 @@ impl<K: Key, V: Data> Stateful for Table<K, V> {
         self.state.resident_bytes()
     }
 
+    fn changed_bytes(&self) -> usize {
+        self.state.changed_bytes()
+    }
+
     fn verify(&self, state: &TaskState) -> Result<(), String> {
         self.state.verify(state)
     }

@@ -123,6 +123,11 @@ pub trait RestoreService {
 
     /// The next outcome.
     fn poll(&mut self) -> Option<RestoreOutcome>;
+
+    /// Bytes of changes that are read and not written; 0 where the service does not know.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
 }
 
 struct Active {

@@ -26,6 +26,9 @@ pub(super) fn check(
     kafka(settings, &mut refuse);
     epoch(settings, &mut refuse);
     state_and_shutdown(settings, &mut refuse);
+    if let Err(error) = settings.memory_plan(1) {
+        refuse("memory.limit", error.to_string());
+    }
     #[cfg(feature = "kafka")]
     client(settings, &mut refuse);
     if let Err(problem) = settings.kafka.reveal_properties() {

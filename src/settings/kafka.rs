@@ -79,6 +79,7 @@ impl KafkaSettings {
             socket_timeout: self.socket_timeout,
             replication_factor: self.replication_factor.unwrap_or(-1),
             properties: self.reveal_properties()?,
+            ..crate::kafka::Settings::default()
         })
     }
 

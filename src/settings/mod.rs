@@ -9,6 +9,7 @@ mod composed;
 mod kafka;
 mod keys;
 mod load;
+mod memory;
 mod problem;
 #[cfg(test)]
 mod reference;
@@ -20,5 +21,6 @@ pub use composed::{
 };
 pub use kafka::KafkaSettings;
 pub use load::{Sources, load};
+pub use memory::MemorySettings;
 pub use problem::{Place, Problem, SettingsError};
 pub use secret::PropertyValue;

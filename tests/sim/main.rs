@@ -9,6 +9,7 @@
 mod bad_input;
 mod controls;
 mod faults;
+mod memory;
 mod oracle;
 mod seeds;
 mod topology;

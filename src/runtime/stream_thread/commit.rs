@@ -13,7 +13,6 @@ use crate::{
         plan::TaskId,
         restore::RestoreService,
         stream_thread::thread::{Failure, Question, Slot, StreamThread},
-        task::Task,
     },
     state::EpochId,
 };
@@ -270,41 +269,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
-    /// Spills, evictions and purges, within the thread's budgets.
-    pub(super) fn settle(&mut self, now: Now) {
-        let state = self.settings.state.clone();
-        let total: usize = self.open_tasks().map(Task::committed_bytes).sum();
-        let over = total as u64 > state.spill_bytes.as_u64();
-        let open = self.open_tasks().count().max(1);
-        let budget = usize::try_from(state.cache_bytes.as_u64()).unwrap_or(usize::MAX) / open;
-        let mut failed = None;
-        for (id, slot) in &mut self.slots {
-            let Slot::Open { task, spilled_at, .. } = &mut slot.slot else { continue };
-            if task.resident_bytes() > budget
-                && let Err(error) = task.evict(budget)
-            {
-                failed = Some((*id, error));
-            }
-            let due = now.mono >= *spilled_at + state.spill_interval;
-            if (over || due) && task.committed_bytes() > 0 {
-                match task.spill(now.wall) {
-                    Ok(()) => self.counters.spills += 1,
-                    Err(error) => failed = Some((*id, error)),
-                }
-                *spilled_at = now.mono;
-            } else if due {
-                *spilled_at = now.mono;
-            }
-        }
-        if let Some((id, error)) = failed {
-            let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
-            self.fail(Failure::State(format!("task {task}: {error}")));
-        }
-        self.purge(now);
-    }
-
     /// Deletes consumed records of repartition topics, now and then.
-    fn purge(&mut self, now: Now) {
+    pub(super) fn purge(&mut self, now: Now) {
         const PURGE_INTERVAL: Duration = Duration::from_secs(10);
         if !self.settings.state.purge_repartition_topics
             || now.mono < self.purged_at + PURGE_INTERVAL

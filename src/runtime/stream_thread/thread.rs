@@ -89,6 +89,10 @@ pub(super) struct EpochData {
     pub(super) buffer: EpochBuffer,
     pub(super) tasks: BTreeSet<TaskId>,
     pub(super) records: u64,
+    /// Of the records: what changed values have grown by is not known before they are encoded.
+    pub(super) input_bytes: u64,
+    /// What its tasks have changed, as of the last record.
+    pub(super) dirty: u64,
     /// How many of them the counters have.
     pub(super) counted: u64,
     pub(super) sealed: bool,
@@ -176,6 +180,12 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     described_at: Duration,
     pub(super) purged_at: Duration,
     pub(super) orphans: super::orphans::Orphans,
+    /// Bytes of resident entries of all tasks, as of the last record.
+    pub(super) resident_bytes: u64,
+    /// What is resident cannot be evicted before the epoch is sealed.
+    pub(super) cache_is_full: bool,
+    /// Records wait for memory.
+    pub(super) memory_short: bool,
 }
 
 /// Events handled in one step.
@@ -222,6 +232,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             described_at: Duration::ZERO,
             purged_at: Duration::ZERO,
             orphans: super::orphans::Orphans::default(),
+            resident_bytes: 0,
+            cache_is_full: false,
+            memory_short: false,
         }
     }
 
@@ -251,7 +264,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.settle(now);
         let mut wait = if more { now.mono } else { self.wait_until(now).min(deadline) };
         for _ in 0..EVENTS_PER_STEP {
-            let want_records = self.pending.is_empty() && self.failure.is_none();
+            let want_records =
+                self.pending.is_empty() && self.failure.is_none() && !self.memory_short;
             let Some(event) = self.log.poll(wait, want_records) else { break };
             wait = now.mono;
             self.handle(event, now);
@@ -430,7 +444,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn wait_until(&self, now: Now) -> Duration {
-        let tick = if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
+        let tick = if self.memory_short {
+            // A spill's end is no event.
+            Duration::from_millis(1)
+        } else if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
             Duration::from_millis(100)
         } else {
             Duration::from_millis(5)
@@ -499,6 +516,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let mut samples = std::mem::take(&mut self.samples);
         let counters = self.counters.clone();
         let (joined, phase) = (self.joined, self.machine.shown_phase());
+        let memory = self.memory();
         let epoch = self.machine.last_epoch();
         self.status.update(self.settings.thread, |status| {
             status.joined = joined;
@@ -506,6 +524,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             status.epoch = epoch;
             status.tasks = tasks;
             status.counters = counters;
+            status.memory = memory;
             status.positions = positions;
             status.epochs.append(&mut samples);
             let over = status.epochs.len().saturating_sub(EPOCH_SAMPLES_MAX);
