@@ -229,6 +229,8 @@ struct Writing {
 
 /// The most looks that a write beside the task takes; how many differs from write to write.
 const LOOKS_MAX: u64 = 40;
+/// How much longer a slow one takes.
+const SLOW: u64 = 20;
 
 impl fmt::Debug for SimStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -297,7 +299,9 @@ impl ByteStore for SimStore {
     ) -> Result<(), StateError> {
         self.finish_write()?;
         // As scattered as a disk's times, and the same in every run of a seed.
-        let looks = (changes.bytes() as u64).wrapping_mul(31) % LOOKS_MAX;
+        let number = (changes.bytes() as u64).wrapping_mul(31);
+        let slow = if number.is_multiple_of(5) { SLOW } else { 1 };
+        let looks = number % LOOKS_MAX * slow;
         self.writing = Some(Writing { changes, positions, looks });
         Ok(())
     }
