@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use super::machine::{EpochAction, EpochMachine, EpochPhase, LaneState, Resolution};
+use super::{
+    machine::{EpochMachine, LaneState},
+    phase::{EpochAction, EpochPhase, Resolution},
+};
 use crate::runtime::Lane;
 
 /// Failing epochs are taken down in this order: what the broker has open is ended (abort or a new

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{EpochAction as Do, *};
+use super::*;
+use crate::runtime::{
+    TransactionFailure,
+    epoch::{EpochAction as Do, Resolution},
+};
 
 fn limits(pipelining: bool) -> EpochLimits {
     EpochLimits {

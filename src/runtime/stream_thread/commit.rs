@@ -12,7 +12,10 @@ use crate::{
         offset_metadata::OffsetMetadata,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{Failure, Question, Slot, StreamThread},
+        stream_thread::{
+            slot::{Question, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::Task,
     },
     state::EpochId,

@@ -13,7 +13,8 @@ use crate::{
         restore::{RestoreError, RestoreJob, RestoreOutcome, RestoreService},
         stream_thread::{
             commit::ASK_AGAIN,
-            thread::{Failure, Question, Slot, StreamThread},
+            slot::{Question, Slot},
+            thread::{Failure, StreamThread},
         },
         task::{Input, Task, Work},
     },

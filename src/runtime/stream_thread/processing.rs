@@ -11,7 +11,10 @@ use crate::{
         output::EpochBuffer,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{EpochData, Failure, Pending, Slot, StreamThread},
+        stream_thread::{
+            slot::{EpochData, Pending, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::{Task, Work},
     },
     state::EpochId,
