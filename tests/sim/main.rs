@@ -8,8 +8,12 @@
 
 mod bad_input;
 mod controls;
+mod ending;
 mod faults;
+mod instances;
 mod oracle;
+mod scenario;
 mod seeds;
+mod striking;
 mod topology;
 mod world;

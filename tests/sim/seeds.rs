@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     faults::{Fault, PHASES},
-    world::{Report, Scenario, World},
+    scenario::{Report, Scenario},
+    world::World,
 };
 
 fn seeds() -> u64 {
