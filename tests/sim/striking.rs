@@ -76,6 +76,9 @@ impl World {
             }
         }
         for (index, fault) in due.into_iter().rev() {
+            if let Some(fault) = fault {
+                self.cluster.note(&self.instances[index].name, &format!("FAULT {fault:?}"));
+            }
             match fault {
                 None | Some(Fault::Leave) => {
                     let leave = self.rng.bool();
@@ -126,6 +129,7 @@ impl World {
             .collect();
         self.restarts.retain(|(at, _)| now.mono < *at);
         for name in due {
+            self.cluster.note(&name, "started again");
             self.start(&name);
         }
     }

@@ -24,6 +24,7 @@ use crate::{
     instances::Instance,
     scenario::{Report, Scenario},
     topology,
+    tracer::stepping,
 };
 
 /// The world.
@@ -216,6 +217,9 @@ impl World {
             let restored_first = self.rng.bool();
             if restored_first {
                 instance.restorer.0.borrow_mut().step(now, now.mono);
+            }
+            if self.scenario.trace {
+                stepping(&self.cluster, &instance.name);
             }
             let thread = &mut instance.thread;
             let step = match catch_unwind(AssertUnwindSafe(|| thread.step(now, now.mono))) {

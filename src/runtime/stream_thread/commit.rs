@@ -39,6 +39,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.machine.handle_sent(number, now.mono)
             {
                 self.clock(lane, now, |sample, seconds| sample.seal = seconds);
+                tracing::trace!(%lane, epoch = number, "flush");
                 self.reach(Point::BeforeFlush);
                 self.log.submit(Request::Flush { lane });
             }
@@ -54,7 +55,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             }
             EpochAction::Flush { lane, .. } => self.log.submit(Request::Flush { lane }),
             EpochAction::SendOffsets { lane, epoch } => self.send_offsets(lane, epoch, now),
-            EpochAction::Commit { lane, .. } => {
+            EpochAction::Commit { lane, epoch } => {
+                tracing::trace!(%lane, epoch, "commit");
                 self.reach(Point::BeforeCommit);
                 self.log.submit(Request::Commit { lane });
                 self.reach(Point::AfterCommitSent);
@@ -127,6 +129,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 Ok(())
             }
             Some(group) => {
+                tracing::trace!(%lane, epoch, offsets = offsets.len(), "send offsets");
                 self.log.submit(Request::SendOffsets { lane, offsets, group });
                 Ok(())
             }
@@ -168,6 +171,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.log.submit(Request::CommitOffsets { id: 0, offsets, group });
         }
         let Some(epoch) = self.epochs.remove(index) else { return };
+        tracing::trace!(epoch = number, tasks = epoch.tasks.len(), "apply");
         for id in &epoch.tasks {
             let changelog = self.plan.subtopologies[id.subtopology].changelog.as_ref();
             let next = changelog.and_then(|changelog| {
