@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     failing::{Ask, End, Mode},
     machine::{EpochMachine, InFlight, LaneState},
-    phase::{EpochAction, EpochPhase, Resolution, waits},
+    phase::{EpochAction, EpochPhase, Resolution},
+    recovery::Call,
 };
 use crate::runtime::{Lane, TransactionFailure};
 
@@ -61,8 +62,8 @@ impl EpochMachine {
                 }
             }
             Err(failure) => {
-                tracing::warn!(%lane, %failure, "producer could not be opened, trying again");
                 self.lanes[lane.index()] = LaneState::Waiting { until: now + REOPEN_PAUSE };
+                self.recover_call(Call::Open, lane, &failure);
             }
         }
     }
@@ -74,7 +75,7 @@ impl EpochMachine {
         result: Result<(), TransactionFailure>,
         now: Duration,
     ) {
-        self.step(lane, EpochPhase::Flushing, EpochPhase::Flushed, result, now);
+        self.step(Call::Flush, lane, EpochPhase::Flushed, result, now);
     }
 
     /// Answer to [`EpochAction::SendOffsets`].
@@ -84,7 +85,7 @@ impl EpochMachine {
         result: Result<(), TransactionFailure>,
         now: Duration,
     ) {
-        self.step(lane, EpochPhase::SendingOffsets, EpochPhase::OffsetsSent, result, now);
+        self.step(Call::SendOffsets, lane, EpochPhase::OffsetsSent, result, now);
     }
 
     /// Answer to [`EpochAction::Commit`].
@@ -98,13 +99,18 @@ impl EpochMachine {
                 self.apply_front();
                 self.fail_if_lost();
             }
-            (Mode::Normal, Err(failure)) => self.fail_from(0, failure.reason()),
+            (Mode::Normal, Err(failure)) => self.recover_call(Call::Commit, lane, &failure),
             (Mode::Failing(failing), result) => {
-                if let end @ End::Committing { .. } = &mut failing.ends[lane.index()] {
-                    (*end, failing.ask) = match result {
-                        Ok(()) => (End::Done, Ask::Known(Resolution::Committed)),
-                        Err(_) => (End::Replace, Ask::Needed),
-                    };
+                let end = &mut failing.ends[lane.index()];
+                match (*end, result) {
+                    (End::Committing { .. }, Ok(())) => {
+                        *end = End::Done;
+                        failing.ask = Ask::Known(Resolution::Committed);
+                    }
+                    (End::Committing { .. }, Err(failure)) => {
+                        self.recover_call(Call::Commit, lane, &failure);
+                    }
+                    _ => {}
                 }
             }
             (Mode::GivenUp, _) => {}
@@ -118,7 +124,10 @@ impl EpochMachine {
         if !matches!(end, End::Aborting { .. }) {
             return;
         }
-        *end = if result.is_ok() { End::Done } else { End::Replace };
+        match result {
+            Ok(()) => *end = End::Done,
+            Err(failure) => self.recover_call(Call::Abort, lane, &failure),
+        }
     }
 
     /// Answer to [`EpochAction::Resolve`].
@@ -137,42 +146,39 @@ impl EpochMachine {
         for lane in Lane::ALL {
             match self.lanes[lane.index()] {
                 LaneState::Opening { since } if now >= since + self.limits.timeout => {
-                    tracing::warn!(%lane, "opening a producer timed out, trying again");
                     self.lanes[lane.index()] = LaneState::Waiting { until: now };
+                    self.recover_call(Call::Open, lane, &silence("open"));
                 }
                 _ => {}
             }
-            if let Mode::Failing(failing) = &mut self.mode {
-                match failing.ends[lane.index()] {
-                    End::Aborting { since } if now >= since + self.limits.timeout => {
-                        failing.ends[lane.index()] = End::Replace;
-                    }
-                    End::Committing { since } if now >= since + self.limits.timeout => {
-                        failing.ends[lane.index()] = End::Replace;
-                        failing.ask = Ask::Needed;
-                    }
-                    _ => {}
+            let Mode::Failing(failing) = &self.mode else { continue };
+            match failing.ends[lane.index()] {
+                End::Aborting { since } if now >= since + self.limits.timeout => {
+                    self.recover_call(Call::Abort, lane, &silence("abort"));
                 }
+                End::Committing { since } if now >= since + self.limits.timeout => {
+                    self.recover_call(Call::Commit, lane, &silence("commit"));
+                }
+                _ => {}
             }
         }
         if !self.normal() {
             return;
         }
-        let late = |e: &InFlight| waits(e.phase) && now >= e.since + self.limits.timeout;
+        let late = |e: &InFlight| e.phase.call().is_some() && now >= e.since + self.limits.timeout;
         if let Some(index) = self.in_flight.iter().position(late) {
             let (lane, phase) = (self.in_flight[index].lane, self.in_flight[index].phase);
-            let reason = format!("no answer in phase {}", phase.name());
-            let first = if phase == EpochPhase::Committing { 0 } else { self.first_undecided() };
-            self.fail_from(first, &reason);
-            self.replace(lane);
+            if let Some(call) = phase.call() {
+                self.recover_call(call, lane, &silence(phase.name()));
+            }
         }
     }
 
     /// One answered step; false where nothing waited for the answer.
     fn step(
         &mut self,
+        call: Call,
         lane: Lane,
-        waiting: EpochPhase,
         next: EpochPhase,
         result: Result<(), TransactionFailure>,
         now: Duration,
@@ -180,19 +186,15 @@ impl EpochMachine {
         if !self.normal() {
             return false;
         }
-        let Some(epoch) = self.at_mut(lane).filter(|e| e.phase == waiting) else { return false };
+        let Some(epoch) = self.at_mut(lane).filter(|e| e.phase.call() == Some(call)) else {
+            return false;
+        };
         match result {
             Ok(()) => {
                 epoch.phase = next;
                 epoch.since = now;
             }
-            Err(failure) => {
-                // The older epoch may be committing: then only this one falls.
-                self.fail_from(self.first_undecided(), failure.reason());
-                if !matches!(failure, TransactionFailure::Abortable(_)) {
-                    self.replace(lane);
-                }
-            }
+            Err(failure) => self.recover_call(call, lane, &failure),
         }
         true
     }
@@ -200,4 +202,9 @@ impl EpochMachine {
     fn at_mut(&mut self, lane: Lane) -> Option<&mut InFlight> {
         self.in_flight.iter_mut().find(|e| e.lane == lane)
     }
+}
+
+/// The call's time is over without a word, whoever else watches it.
+fn silence(what: &str) -> TransactionFailure {
+    TransactionFailure::Abandoned(format!("no answer to {what}"))
 }

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     failing::{Ask, Mode},
-    phase::{EpochAction, EpochLimits, EpochPhase, waits},
+    phase::{EpochAction, EpochLimits, EpochPhase},
 };
 use crate::runtime::Lane;
 
@@ -123,7 +123,7 @@ impl EpochMachine {
     /// The next moment at which [`Self::seal_due`] may turn true or a time-out passes.
     pub fn next_deadline(&self) -> Option<Duration> {
         let seal = self.running().and(self.last_seal).map(|at| at + self.limits.interval);
-        let steps = self.in_flight.iter().filter(|e| waits(e.phase)).map(|e| e.since);
+        let steps = self.in_flight.iter().filter(|e| e.phase.call().is_some()).map(|e| e.since);
         let opens = self.lanes.iter().filter_map(|lane| match *lane {
             LaneState::Opening { since } => Some(since + self.limits.timeout),
             LaneState::Waiting { until } => Some(until),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::recovery::Call;
 use crate::runtime::Lane;
 
 /// When an epoch ends by itself.
@@ -53,6 +54,16 @@ impl EpochPhase {
         Self::OffsetsSent,
         Self::Committing,
     ];
+
+    /// The call whose answer is waited for in this phase.
+    pub fn call(self) -> Option<Call> {
+        match self {
+            Self::Flushing => Some(Call::Flush),
+            Self::SendingOffsets => Some(Call::SendOffsets),
+            Self::Committing => Some(Call::Commit),
+            Self::Running | Self::Sealed | Self::Flushed | Self::OffsetsSent => None,
+        }
+    }
 
     /// The word in logs, metrics and simulation tables.
     pub fn name(self) -> &'static str {
@@ -135,14 +146,9 @@ pub enum EpochAction {
         /// The oldest epoch that is dropped.
         from: u64,
     },
-    /// Give up: too many failures in a row.
+    /// Nothing can go on: too many failures in a row, or one that only a restart can help.
     GiveUp {
-        /// The last failure.
+        /// Why.
         reason: String,
     },
-}
-
-/// Whether an epoch waits there for an answer of the log.
-pub(super) fn waits(phase: EpochPhase) -> bool {
-    matches!(phase, EpochPhase::Flushing | EpochPhase::SendingOffsets | EpochPhase::Committing)
 }

@@ -48,15 +48,31 @@ impl fmt::Display for Lane {
     }
 }
 
-/// Why a transaction call failed, by what can be done about it.
+/// What happened to a transaction call, with the broker's or the client's words, error code first.
+/// What is done about it is decided in `epoch::recovery`, nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionFailure {
-    /// The transaction must be aborted; the producer can go on afterwards.
+    /// The client says that the same call may be made again: the coordinator moves, loads, is away,
+    /// or the last transaction's markers are under way.
+    Retriable(String),
+    /// The client says that the transaction must be aborted, and can be.
     Abortable(String),
+    /// The group refuses the membership that the offsets came with, or there is none.
+    Membership(String),
+    /// The broker refused a record.
+    RecordRefused(String),
+    /// The broker knows the producer id no more (it has expired), or not for this id.
+    ProducerIdLost(String),
+    /// The broker missed a batch of this producer's.
+    OutOfOrder(String),
     /// Another producer has taken the transactional id, or the transaction timed out: this
-    /// producer is dead, the outcome of a commit is unknown.
+    /// producer is dead.
     Fenced(String),
-    /// Anything else: the outcome is unknown (EOS-4), the producer must be replaced.
+    /// The call's time was over: producer and thread are left to themselves.
+    Abandoned(String),
+    /// The broker refuses this client.
+    Unauthorized(String),
+    /// Anything else: a time-out, a lost connection, a client that is broken.
     Unknown(String),
 }
 
@@ -64,18 +80,51 @@ impl TransactionFailure {
     /// The broker's or the client's words, error code first.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Abortable(reason) | Self::Fenced(reason) | Self::Unknown(reason) => reason,
+            Self::Retriable(reason)
+            | Self::Abortable(reason)
+            | Self::Membership(reason)
+            | Self::RecordRefused(reason)
+            | Self::ProducerIdLost(reason)
+            | Self::OutOfOrder(reason)
+            | Self::Fenced(reason)
+            | Self::Abandoned(reason)
+            | Self::Unauthorized(reason)
+            | Self::Unknown(reason) => reason,
         }
+    }
+
+    /// Whether the client that said so can still abort and go on.
+    pub fn is_abortable(&self) -> bool {
+        matches!(
+            self,
+            Self::Abortable(_)
+                | Self::Membership(_)
+                | Self::RecordRefused(_)
+                | Self::ProducerIdLost(_)
+        )
+    }
+
+    /// Whether a broker refused a zombie, or took this for one.
+    pub fn is_fencing(&self) -> bool {
+        matches!(self, Self::Fenced(_) | Self::Membership(_))
     }
 }
 
 impl fmt::Display for TransactionFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Abortable(reason) => write!(f, "abortable: {reason}"),
-            Self::Fenced(reason) => write!(f, "fenced: {reason}"),
-            Self::Unknown(reason) => write!(f, "unknown outcome: {reason}"),
-        }
+        let what = match self {
+            Self::Retriable(_) => "not now",
+            Self::Abortable(_) => "abortable",
+            Self::Membership(_) => "membership refused",
+            Self::RecordRefused(_) => "record refused",
+            Self::ProducerIdLost(_) => "producer id unknown",
+            Self::OutOfOrder(_) => "out of order",
+            Self::Fenced(_) => "fenced",
+            Self::Abandoned(_) => "abandoned",
+            Self::Unauthorized(_) => "not authorized",
+            Self::Unknown(_) => "unknown outcome",
+        };
+        write!(f, "{what}: {}", self.reason())
     }
 }
 

@@ -72,10 +72,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.resolve(epoch);
             }
             EpochAction::Discard { from } => self.discard(from),
-            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(format!(
-                "{} epochs failed in a row, the last one: {reason}",
-                self.settings.epoch.tolerated_failures
-            ))),
+            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(reason)),
         }
     }
 
@@ -101,11 +98,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                     self.verdicts.insert(origin, verdict);
                 }
             }
-            Err(TransactionFailure::Abortable(reason))
+            Err(TransactionFailure::RecordRefused(reason))
         });
-        if let Err(failure) = &result {
-            tracing::warn!(%lane, %failure, "flush failed");
-        }
         self.machine.handle_flushed(lane, result, now.mono);
     }
 
@@ -136,7 +130,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         };
         if let Err(reason) = result {
             tracing::warn!(epoch, reason, "offsets not sent");
-            let failure = TransactionFailure::Abortable(reason.to_owned());
+            let failure = TransactionFailure::Membership(reason.to_owned());
             self.machine.handle_offsets_sent(lane, Err(failure), now.mono);
         }
     }

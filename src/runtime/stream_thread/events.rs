@@ -4,6 +4,7 @@ use crate::{
     record::TopicPartition,
     runtime::{
         Event, FatalCause, Lane, Log, Now, ReadFailure, TransactionFailure,
+        epoch::recovery::{Failed, Recovery, recover},
         restore::RestoreService,
         stream_thread::{
             slot::{Life, Pending},
@@ -58,6 +59,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn read_failed(&mut self, partition: &TopicPartition, cause: &ReadFailure) {
+        if recover(&Failed::Read(cause)) == Recovery::RetryCall {
+            return tracing::warn!(%partition, ?cause, "read failed, the log tries on");
+        }
         match cause {
             ReadFailure::OutOfRange => self.fail(Failure::Topics(format!(
                 "position of {partition} is out of range: records that were not processed are \
@@ -67,7 +71,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             ReadFailure::UnknownPartition => self.fail(Failure::Topics(format!(
                 "{partition} does not exist any more: the topic was deleted"
             ))),
-            ReadFailure::Other(reason) => tracing::warn!(%partition, %reason, "read failed"),
+            ReadFailure::Other(reason) => {
+                self.fail(Failure::Kafka(format!("{partition} cannot be read: {reason}")));
+            }
         }
     }
 
@@ -91,13 +97,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.fail(failure);
     }
 
-    /// The refusals of a zombie, in any of the broker's words.
+    /// Counts the refusals of a zombie.
     fn note_refusal(&mut self, lane: Lane, result: &Result<(), TransactionFailure>) {
         let Err(failure) = result else { return };
-        let words = ["ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED", "INVALID_PRODUCER_EPOCH"];
-        if words.iter().any(|word| failure.reason().to_uppercase().contains(word)) {
-            self.counters.fenced += 1;
-        }
+        self.counters.fenced += u64::from(failure.is_fencing());
         tracing::warn!(%lane, %failure, epoch = self.epochs.front().map(|e| e.number),
             "transaction step refused");
     }

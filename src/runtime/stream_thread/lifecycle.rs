@@ -7,6 +7,7 @@ use crate::{
     runtime::{
         CommittedOffset, Guarantee, Log, Now, OffsetsUnavailable, PartitionBounds, Request,
         RequestId,
+        epoch::recovery::{Failed, Recovery, recover},
         offset_metadata::OffsetMetadata,
         output::EpochBuffer,
         plan::TaskId,
@@ -186,7 +187,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     fn restore_failed(&mut self, id: TaskId, error: &RestoreError, now: Now) {
         let Some(state) = self.slots.get_mut(&id) else { return };
-        if Self::is_mismatch(error) && state.mismatches < MISMATCHES_MAX {
+        let again = recover(&Failed::Restore(error)) == Recovery::RetryCall;
+        if again && state.mismatches < MISMATCHES_MAX {
             // A last commit of the previous owner may have come between the two questions.
             state.mismatches += 1;
             return self.ask_again(id, now.mono + ASK_AGAIN);

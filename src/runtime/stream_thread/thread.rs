@@ -15,7 +15,7 @@ use crate::{
         mutants::Mutant,
         output::Verdicts,
         plan::{InstancePlan, TaskId},
-        restore::{RestoreError, RestoreService},
+        restore::RestoreService,
         stream_thread::{
             orphans::Orphans,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
@@ -328,10 +328,5 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             let Some(action) = self.machine.poll(now.mono) else { return };
             self.carry_out(action, now);
         }
-    }
-
-    /// A restore that found another epoch: the offsets may have been read before a last commit.
-    pub(super) fn is_mismatch(error: &RestoreError) -> bool {
-        matches!(error, RestoreError::EpochMismatch { .. })
     }
 }
