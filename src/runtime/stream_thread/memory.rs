@@ -11,7 +11,10 @@ use crate::{
         memory::{MemoryUse, ThreadBudget},
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{Failure, Slot, StreamThread},
+        stream_thread::{
+            slot::Slot,
+            thread::{Failure, StreamThread},
+        },
         task::Task,
     },
     state::StateError,
