@@ -39,6 +39,7 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
             restore_read_uncommitted: mutant.changelog_read_uncommitted(),
             directory: job.directory.clone(),
             backend: job.backend()?,
+            restore_bytes: job.memory.restore_bytes(),
             #[cfg(feature = "mutants")]
             failpoints: env::var_os("TIDEMILL_FAILPOINTS").map(PathBuf::from),
         })
@@ -87,6 +88,7 @@ struct OnKafka {
     restore_read_uncommitted: bool,
     directory: Arc<StateDirectory>,
     backend: StateBackend,
+    restore_bytes: u64,
     #[cfg(feature = "mutants")]
     failpoints: Option<PathBuf>,
 }
@@ -118,6 +120,10 @@ impl Connections for OnKafka {
 
     fn byte_stores(&self, _thread: usize) -> Box<dyn ByteStores> {
         self.directory.byte_stores(&self.backend)
+    }
+
+    fn restore_bytes(&self) -> u64 {
+        self.restore_bytes
     }
 
     #[cfg(not(feature = "mutants"))]

@@ -45,7 +45,7 @@ fn what_does_not_fit_is_refused_with_the_settings_that_make_it_so() {
     let refused = MemoryPlan::split(32 * MIB, 1, none).unwrap_err().to_string();
     assert_eq!(refused, "32 MiB is too little: it takes at least 64 MiB");
     let refused = MemoryPlan::split(100 * MIB, 8, none).unwrap_err().to_string();
-    assert_eq!(refused, "100 MiB is too little: it takes at least 227 MiB");
+    assert_eq!(refused, "100 MiB is too little: it takes at least 216 MiB");
 }
 
 #[test]

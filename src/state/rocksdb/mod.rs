@@ -11,6 +11,8 @@ mod rocksdb_stores;
 mod rocksdb_tests;
 mod settings;
 mod spiller;
+#[cfg(test)]
+mod spiller_tests;
 
 pub use rocksdb_stores::RocksDbByteStores;
 pub(crate) use rocksdb_stores::SharedResources;

@@ -111,7 +111,7 @@ impl SpillJob {
         state_error(&self.store, error)
     }
 
-    /// As one write batch without a log, whose flush is started.
+    /// As one write batch without a log, flushed.
     pub(super) fn batch(&self) -> Result<(), StateError> {
         let mut batch = WriteBatch::default();
         self.changes.for_each(&mut |key, value| {
@@ -126,7 +126,8 @@ impl SpillJob {
         options.disable_wal(true);
         self.db.write_opt(batch, &options).map_err(|error| self.failed(error))?;
         let mut options = FlushOptions::default();
-        options.set_wait(false);
+        // Nobody waits here but this thread; what waits for a flush would hold its arena (MEM-1).
+        options.set_wait(true);
         self.db.flush_opt(&options).map_err(|error| self.failed(error))
     }
 
