@@ -37,6 +37,8 @@ pub enum RestoreOutcome {
         changelog_next: Offset,
         /// Changelog records read.
         records: u64,
+        /// Bytes of their keys and values.
+        bytes: u64,
     },
     /// It cannot be restored.
     Failed {

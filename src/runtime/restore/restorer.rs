@@ -292,6 +292,7 @@ impl<R: RestoreLog> Restorer<R> {
                 marker: active.marker,
                 changelog_next: active.next,
                 records: active.records,
+                bytes: active.bytes,
             });
         }
     }
@@ -341,3 +342,7 @@ impl<R: RestoreLog> Restorer<R> {
         });
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "restorer_tests.rs"]
+mod tests;
