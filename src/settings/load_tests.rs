@@ -50,7 +50,7 @@ fn sizes_that_are_not_set_follow_the_memory_limit_and_all_of_them_fit() {
     let plan = settings.memory_plan(1).unwrap();
     let state = settings.state.runtime(&plan);
     assert_eq!(state.cache_bytes.as_u64(), plan.cache);
-    assert_eq!(state.spill_bytes.as_u64() * 2, plan.layers);
+    assert_eq!(state.spill_bytes.as_u64(), plan.spill_bytes());
     let file = "[memory]\nlimit = \"256MiB\"\n[state]\ncache-bytes = \"1GiB\"\n";
     let [found] = &problems(file, &[], &[])[..] else { panic!("one problem") };
     assert!(found.starts_with("memory.limit"), "{found}");

@@ -131,6 +131,14 @@ fn a_layer_is_readable_after_its_write_and_freed_by_the_writer() {
     }
 }
 
+/// User and system time of the process, with what RocksDB does in the background.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = text.rsplit(") ").next().unwrap().split(' ');
+    let ticks: u64 = fields.skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
+}
+
 /// By batch and by table: the same content, and what each costs. `TIDEMILL_TEST_SPILL_KEYS` makes
 /// the layer as large as a real one.
 #[test]
@@ -164,10 +172,10 @@ fn a_batch_and_a_table_leave_the_same() {
                 changes: Arc::new(log),
                 positions: vec![round],
             };
-            let began = Instant::now();
+            let (began, cpu) = (Instant::now(), cpu_seconds());
             if kind == "batch" { job.batch() } else { job.table() }.unwrap();
-            let wall = began.elapsed();
-            println!("{kind} {round}: {keys} keys, {bytes} bytes held, {wall:?}");
+            let (wall, cpu) = (began.elapsed(), cpu_seconds() - cpu);
+            println!("{kind} {round}: {keys} keys, {bytes} bytes held, {wall:?}, {cpu:.2} CPU-s");
         }
         let image: Vec<_> = db.iterator(rocksdb::IteratorMode::Start).map(Result::unwrap).collect();
         images.push(image);
