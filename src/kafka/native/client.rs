@@ -263,6 +263,11 @@ unsafe extern "C" fn on_log(
     {
         recorded.disturbed.store(true, Ordering::SeqCst);
     }
+    pass_on(level, &name, &facility, &message);
+}
+
+/// Passes a line of librdkafka's log on.
+pub(super) fn pass_on(level: i32, name: &str, facility: &str, message: &str) {
     match level {
         0..=3 => tracing::error!(target: "librdkafka", %name, %facility, "{message}"),
         4 => tracing::warn!(target: "librdkafka", %name, %facility, "{message}"),
