@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rdkafka::error::KafkaError;
+
 use super::{
     cluster::Cluster,
     failure::{self, AskError},
@@ -59,8 +61,13 @@ impl ClusterClients {
 /// A client for topics and groups.
 pub(super) fn cluster(connection: &ConnectionSettings) -> Result<Cluster, ConnectError> {
     let config = properties::admin(connection).map_err(configuration)?;
-    Cluster::new(&config, connection.settings.question_timeout())
-        .map_err(|error| ConnectError::Configuration(error.to_string()))
+    Cluster::new(&config, connection.settings.question_timeout()).map_err(|error| match error {
+        // Its own words would show the value, which may be a secret.
+        KafkaError::ClientConfig(_, reason, ..) | KafkaError::ClientCreation(reason) => {
+            ConnectError::Configuration(reason)
+        }
+        other => ConnectError::Client(other.to_string()),
+    })
 }
 
 /// What it means that a client could not be made.

@@ -27,7 +27,7 @@ use rdkafka::{
 use super::{
     failure::{self, AskError},
     native::{
-        self, Handle, code, code_text,
+        self, Handle, Met, code, code_text,
         describe::{self, GroupDescription, TopicDescription},
     },
 };
@@ -41,7 +41,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A first connection is tried in slices, to see its errors early.
 const SLICE: Duration = Duration::from_millis(250);
 /// After so many slices of nothing but broken connections no broker is there.
-const SLICES_DOWN: u32 = 8;
+const SLICES_DOWN: u32 = 4;
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_ATTEMPTS: u32 = 200;
 
@@ -69,35 +69,35 @@ impl Cluster {
     pub(super) fn broker_count(&self) -> Result<usize, AskError> {
         let admin = self.admin()?;
         let slices = u32::try_from(self.timeout.as_millis() / SLICE.as_millis()).unwrap_or(1);
-        let (mut down, mut last) = (false, None);
+        let mut met = Met::default();
         for slice in 1..=slices.max(1) {
-            let error = match admin.inner().fetch_metadata(None, SLICE) {
+            let answer = admin.inner().fetch_metadata(None, SLICE);
+            let more = native::drain_main_queue(Handle::of_safe(admin.inner()));
+            met.errors.extend(more.errors);
+            met.broken.extend(more.broken);
+            match answer {
                 Ok(metadata) => {
-                    native::drain_main_queue(Handle::of_safe(admin.inner()));
                     self.reached.store(true, Ordering::Relaxed);
                     return Ok(metadata.brokers().len());
                 }
-                Err(error) => error,
-            };
-            for error in native::drain_main_queue(Handle::of_safe(admin.inner())) {
-                if failure::is_credentials(error.code) {
-                    return Err(AskError::Credentials(error.to_string()));
-                }
-                down |= error.code == code::ALL_BROKERS_DOWN;
-                // Why the last connection broke says more than that none is left.
-                if error.code != code::ALL_BROKERS_DOWN {
-                    last = Some(error.to_string());
+                Err(error) => {
+                    let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
+                    if code > 0 {
+                        return Err(refused("metadata", code));
+                    }
                 }
             }
-            let metadata_code = error.rdkafka_error_code().map(|code| code as i32);
-            if metadata_code.is_some_and(|code| code > 0) {
-                return Err(refused("metadata", metadata_code.unwrap_or_default()));
+            if let Some(error) = credentials(&met) {
+                return Err(error);
             }
-            if down && slice >= SLICES_DOWN {
+            let is_down = met.errors.iter().any(|error| error.code == code::ALL_BROKERS_DOWN);
+            if is_down && slice >= SLICES_DOWN {
                 break;
             }
         }
-        Err(AskError::NoAnswer(last.unwrap_or_else(|| code_text(code::TIMED_OUT))))
+        // Why the last connection broke says more than that there is none.
+        let silence = || code_text(code::TIMED_OUT);
+        Err(AskError::NoAnswer(met.broken.pop().unwrap_or_else(silence)))
     }
 
     /// Describes topics with their configuration, in the order asked; `None` for one that does
@@ -312,12 +312,7 @@ impl Cluster {
         let Ok(admin) = self.admin() else { return failure::of_question(what, error) };
         let met = native::drain_main_queue(Handle::of_safe(admin.inner()));
         match failure::of_question(what, error) {
-            AskError::NoAnswer(words) => {
-                match met.iter().find(|error| failure::is_credentials(error.code)) {
-                    Some(reason) => AskError::Credentials(reason.to_string()),
-                    None => AskError::NoAnswer(words),
-                }
-            }
+            silence @ AskError::NoAnswer(_) => credentials(&met).unwrap_or(silence),
             other => other,
         }
     }
@@ -332,6 +327,12 @@ impl Drop for Cluster {
             tracing::debug!(%error, "no thread to dispose of an admin client");
         }
     }
+}
+
+/// That the brokers do not take this client, if that is what it has met.
+fn credentials(met: &Met) -> Option<AskError> {
+    let error = met.errors.iter().find(|error| failure::is_credentials(error.code))?;
+    Some(AskError::Credentials(error.to_string()))
 }
 
 fn refused(what: &str, code: i32) -> AskError {

@@ -193,38 +193,50 @@ pub(super) unsafe fn part_error(error: *const sys::rd_kafka_error_t) -> Result<(
     if error == code::OK { Ok(()) } else { Err(Error::new(error, reason)) }
 }
 
+/// What a client has met beside the answers to its questions.
+#[derive(Debug, Default)]
+pub(in crate::kafka) struct Met {
+    /// Client-wide errors.
+    pub(in crate::kafka) errors: Vec<Error>,
+    /// Why connections broke, in librdkafka's words.
+    pub(in crate::kafka) broken: Vec<String>,
+}
+
 /// Takes what has gathered on a safe client's main queue, which its admin client never serves:
-/// logs, which are passed on, and errors.
-pub(in crate::kafka) fn drain_main_queue(handle: Handle<'_>) -> Vec<Error> {
-    let mut errors = vec![];
-    // SAFETY: the handle is alive; the queue reference is owned and given back below.
+/// errors, and logs, which are passed on.
+pub(in crate::kafka) fn drain_main_queue(handle: Handle<'_>) -> Met {
+    let mut met = Met::default();
+    // SAFETY: the handle is alive; the queue reference is owned and given back by `AnswerQueue`.
     let queue = AnswerQueue { raw: unsafe { sys::rd_kafka_queue_get_main(handle.raw()) } };
     loop {
         // SAFETY: the queue is alive; the event is owned from here on.
         let raw = unsafe { sys::rd_kafka_queue_poll(queue.raw(), 0) };
         if raw.is_null() {
-            return errors;
+            return met;
         }
         let event = Answer { raw };
         // SAFETY: the event is alive.
         match unsafe { sys::rd_kafka_event_type(event.raw) } {
-            sys::RD_KAFKA_EVENT_ERROR => errors.extend(event.error().err()),
-            sys::RD_KAFKA_EVENT_LOG => log(&event),
+            sys::RD_KAFKA_EVENT_ERROR => met.errors.extend(event.error().err()),
+            sys::RD_KAFKA_EVENT_LOG => met.broken.extend(log(&event)),
             _ => {}
         }
     }
 }
 
-fn log(event: &Answer) {
+/// Passes a line on; gives it back where it says that a connection broke.
+fn log(event: &Answer) -> Option<String> {
     let (mut facility, mut message, mut level) = (std::ptr::null(), std::ptr::null(), 0);
     // SAFETY: the event is alive and owns the strings, which are copied.
-    let words = unsafe {
-        let known = sys::rd_kafka_event_log(event.raw, &mut facility, &mut message, &mut level);
-        (known == 0).then(|| (text(facility), text(message)))
+    let (facility, message) = unsafe {
+        let (f, m, l) = (&raw mut facility, &raw mut message, &raw mut level);
+        if sys::rd_kafka_event_log(event.raw, f, m, l) != 0 {
+            return None;
+        }
+        (text(facility), text(message))
     };
-    if let Some((facility, message)) = words {
-        super::client::pass_on(level, "admin", &facility, &message);
-    }
+    super::client::pass_on(level, "admin", &facility, &message);
+    (facility == "FAIL").then_some(message)
 }
 
 unsafe extern "C" {

@@ -101,7 +101,9 @@ impl Client {
         if raw.is_null() {
             let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
             let reason = String::from_utf8_lossy(&message[..end]).into_owned();
-            return Err(Error::new(-186, reason));
+            // SAFETY: takes nothing; tells why the call before on this thread failed.
+            let failed = unsafe { sys::rd_kafka_last_error() } as i32;
+            return Err(Error::new(failed, reason));
         }
         Ok(Self { raw, recorded, is_consumer })
     }

@@ -19,7 +19,7 @@ mod queue;
 mod record_buffer;
 mod wake;
 
-pub(in crate::kafka) use ask::{Handle, drain_main_queue};
+pub(in crate::kafka) use ask::{Handle, Met, drain_main_queue};
 pub(in crate::kafka) use batch::{Batch, PartitionError};
 pub(in crate::kafka) use client::{Rebalance, RebalanceKind};
 pub(in crate::kafka) use committer::Committer;
