@@ -24,6 +24,7 @@ setup_missing() {
     kafka)
         [ -e "$KAFKA_JARS/.complete" ] || command -v mvn >/dev/null || echo maven
         command -v java >/dev/null || echo default-jre-headless
+        command -v openssl >/dev/null || echo openssl
         ;;
     deploy)
         command -v python3 >/dev/null || echo python3-minimal

@@ -116,7 +116,8 @@ test_pure() {
 }
 
 test_it() {
-    TIDEMILL_TEST_BROKER="$BOOTSTRAP" cargo test --locked --features "$FEATURES" --test it
+    TIDEMILL_TEST_BROKER="$BOOTSTRAP" TIDEMILL_TEST_SECURE="$KAFKA_DIR/secure" \
+        cargo test --locked --features "$FEATURES" --test it
 }
 
 test_command() {
@@ -149,7 +150,7 @@ test_command() {
         skipped "torture" "it needs a broker (--quick)"
     else
         stage "binaries" build_binaries
-        with_kafka "test-$$" 1
+        with_kafka "test-$$" 1 secure
         if [ -e tests/it/main.rs ]; then stage "integration" test_it; fi
         stage "torture" harness torture $SHORT_TORTURE
         stage "negative controls" harness controls

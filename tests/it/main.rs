@@ -8,7 +8,9 @@
 mod membership;
 mod offsets;
 mod reading;
+mod reset;
 mod restore;
+mod secure;
 mod support;
 mod topics;
 mod transactions;
