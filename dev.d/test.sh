@@ -144,6 +144,8 @@ test_command() {
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
+    # Real processes, as far as they need no broker.
+    stage "process tests" cargo test --locked --features "$FEATURES" --test process
     stage "image" test_image
     if [ -n "$quick" ]; then
         skipped "integration" "it needs a broker (--quick)"
