@@ -16,6 +16,7 @@ use super::{
         Batch, Consumer, Error, PartitionError, PartitionList, Rebalance, RebalanceKind, Wake,
         code, code_name,
     },
+    offset_commits::OffsetCommits,
     properties,
     settings::ConnectionSettings,
 };
@@ -108,6 +109,11 @@ impl Membership {
             throttled: false,
             answered: false,
         })
+    }
+
+    /// Commits beside transactions, with this membership.
+    pub(super) fn offset_commits(&self) -> OffsetCommits {
+        OffsetCommits::new(&self.consumer, &self.wake)
     }
 
     /// Subscribes.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    clients::{self, ClusterClients},
     failure,
     log::KafkaBatch,
     native::{Batch, Consumer, Error, PartitionError, PartitionList, Wake, code},
@@ -59,15 +60,24 @@ pub struct KafkaRestoreLog {
 impl KafkaRestoreLog {
     /// Makes the client; connects to nothing yet.
     pub fn new(connection: &ConnectionSettings, clock: SystemClock) -> Result<Self, ConnectError> {
+        Self::sharing(connection, clock, &ClusterClients::new(connection)?)
+    }
+
+    /// As `new`, where the threads of a process ask their questions through the same clients.
+    pub fn sharing(
+        connection: &ConnectionSettings,
+        clock: SystemClock,
+        clients: &ClusterClients,
+    ) -> Result<Self, ConnectError> {
         connection.settings.check()?;
         let client = |error: &dyn std::fmt::Display| ConnectError::Client(error.to_string());
         let wake = Arc::new(Wake::new().map_err(|error| client(&error))?);
-        let config = properties::restore(connection).map_err(|error| client(&error))?;
-        let consumer = Consumer::new(config, &wake).map_err(|error| client(&error))?;
+        let config = properties::restore(connection).map_err(clients::configuration)?;
+        let consumer = Consumer::new(config, &wake).map_err(clients::configuration)?;
         Ok(Self {
             batch: consumer.batch(),
             consumer,
-            questions: Questions::new(connection, &wake),
+            questions: Questions::new(connection, &wake, clients),
             asked: BTreeMap::new(),
             next_question: 1,
             table: Table::new(),

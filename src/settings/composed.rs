@@ -6,8 +6,9 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kafka,
     runtime::{self, EpochSettings, memory::MemoryPlan},
-    settings::{KafkaSettings, MemorySettings},
+    settings::MemorySettings,
 };
 
 /// Everything that a person can set. `default.toml` documents each key.
@@ -21,7 +22,7 @@ pub struct Settings {
     /// Stream threads.
     pub threads: usize,
     /// The brokers.
-    pub kafka: KafkaSettings,
+    pub kafka: kafka::Settings,
     /// Epochs.
     pub epoch: EpochSettings,
     /// Memory.
@@ -42,7 +43,7 @@ impl Default for Settings {
             application_id: None,
             instance_id: None,
             threads: 1,
-            kafka: KafkaSettings::default(),
+            kafka: kafka::Settings::default(),
             epoch: EpochSettings::default(),
             memory: MemorySettings::default(),
             state: StateSettings::default(),
@@ -123,6 +124,7 @@ impl StateSettings {
             spill_interval: self.spill_interval,
             cache_bytes: ByteSize(memory.cache),
             purge_repartition_topics: self.purge_repartition_topics,
+            ..runtime::StateSettings::default()
         }
     }
 

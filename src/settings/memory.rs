@@ -6,8 +6,9 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kafka::{self, PropertyValue},
     runtime::memory::{MemoryError, MemoryOverrides, MemoryPlan, default_limit},
-    settings::{KafkaSettings, PropertyValue, Settings},
+    settings::Settings,
 };
 
 /// `[memory]`.
@@ -43,7 +44,7 @@ impl Settings {
 }
 
 /// A property of the client that bounds a queue: it fixes that part.
-fn kilobytes(kafka: &KafkaSettings, name: &str) -> Option<u64> {
+fn kilobytes(kafka: &kafka::Settings, name: &str) -> Option<u64> {
     match kafka.properties.get(name)? {
         PropertyValue::Inline(text) => text.trim().parse::<u64>().ok()?.checked_mul(1024),
         PropertyValue::File(_) => None,

@@ -6,21 +6,17 @@
 
 mod check;
 mod composed;
-mod kafka;
 mod keys;
 mod load;
 mod memory;
 mod problem;
 #[cfg(test)]
 mod reference;
-mod secret;
 
 pub use composed::{
     HttpSettings, LogFormat, LogSettings, RocksDbLimits, Settings, ShutdownSettings, StateBackend,
     StateSettings,
 };
-pub use kafka::KafkaSettings;
 pub use load::{Sources, load};
 pub use memory::MemorySettings;
 pub use problem::{Place, Problem, SettingsError};
-pub use secret::PropertyValue;

@@ -116,6 +116,7 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
             spill_interval: HOUR,
             cache_bytes: bytesize::ByteSize(CACHE),
             purge_repartition_topics: false,
+            ..StateSettings::default()
         },
         incarnation: 1,
         mutant,

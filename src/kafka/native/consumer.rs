@@ -7,6 +7,7 @@ use rdkafka_sys as sys;
 use super::{
     batch::{Batch, PartitionError, RunFilter, Wanted},
     client::{Client, ClientErrors, Rebalance},
+    committer::Committer,
     config::Config,
     error::{Error, text},
     partition_list::PartitionList,
@@ -92,6 +93,11 @@ impl Consumer {
         // SAFETY: the first `taken` entries were written by the call and are given away.
         unsafe { batch.take(&self.scratch[..taken], errors, &mut Filter { wanted, kept }) };
         taken
+    }
+
+    /// Commits offsets with this consumer's membership.
+    pub(in crate::kafka) fn committer(&self, wake: &Arc<Wake>) -> Committer {
+        Committer::new(&self.client, wake)
     }
 
     /// Rebalances that wait for an answer, in order.
