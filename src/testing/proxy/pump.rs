@@ -166,8 +166,8 @@ impl Link {
         });
         match sent {
             Ok(Some(answer)) => {
-                let code = answer.get(4..).unwrap_or_default();
-                tracing::info!(api = %super::Api(api), ?code, "held request released");
+                let answer = answer.get(4..).unwrap_or_default();
+                tracing::info!(api = %super::Api(api), ?answer, "held request released");
                 self.shared.count(api, Fault::Hold(after).name());
             }
             Ok(None) => tracing::warn!(api = %super::Api(api), "held request got no answer"),
