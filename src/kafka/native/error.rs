@@ -18,9 +18,14 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
     pub(in crate::kafka) const GROUP_AUTHORIZATION_FAILED: i32 = 30;
     pub(in crate::kafka) const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
+    pub(in crate::kafka) const ILLEGAL_GENERATION: i32 = 22;
+    pub(in crate::kafka) const UNKNOWN_MEMBER_ID: i32 = 25;
     pub(in crate::kafka) const INVALID_TIMESTAMP: i32 = 32;
+    pub(in crate::kafka) const OUT_OF_ORDER_SEQUENCE: i32 = 45;
     pub(in crate::kafka) const INVALID_PRODUCER_EPOCH: i32 = 47;
+    pub(in crate::kafka) const INVALID_PRODUCER_ID_MAPPING: i32 = 49;
     pub(in crate::kafka) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i32 = 53;
+    pub(in crate::kafka) const UNKNOWN_PRODUCER_ID: i32 = 59;
     pub(in crate::kafka) const FENCED_INSTANCE_ID: i32 = 82;
     pub(in crate::kafka) const INVALID_RECORD: i32 = 87;
     pub(in crate::kafka) const PRODUCER_FENCED: i32 = 90;
@@ -33,6 +38,7 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const QUEUE_FULL: i32 = -184;
     pub(in crate::kafka) const ASSIGN_PARTITIONS: i32 = -175;
     pub(in crate::kafka) const AUTHENTICATION: i32 = -169;
+    pub(in crate::kafka) const GAPLESS_GUARANTEE: i32 = -148;
     pub(in crate::kafka) const FENCED: i32 = -144;
     pub(in crate::kafka) const AUTO_OFFSET_RESET: i32 = -140;
 }
