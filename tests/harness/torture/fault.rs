@@ -201,7 +201,7 @@ impl fmt::Display for Fault {
             Self::RollBrokers => f.write_str("roll the brokers"),
             Self::RollWorkers => f.write_str("roll the workers"),
             Self::Cut { victim, broker, time } => {
-                let broker = broker.map_or("all brokers", Role::name);
+                let broker = broker.map_or("brokers, all of them,", Role::name);
                 write!(f, "cut i{victim} off from the {broker} for {time:?}")
             }
             Self::Scale { survivor } => write!(f, "scale to i{survivor} alone and back"),

@@ -194,7 +194,7 @@ const fn ms(number: u64) -> Duration {
 /// What every run has: the commit path, where an answer is lost, late or doubled.
 const CORE: [Cell; 7] = [
     (Api::END_TXN, ProxyFault::DropAnswer, false),
-    (Api::END_TXN, ProxyFault::Hold(ms(300)), false),
+    (Api::END_TXN, ProxyFault::Hold(ms(1_000)), false),
     (Api::END_TXN, ProxyFault::ResetRequest, false),
     (Api::TXN_OFFSET_COMMIT, ProxyFault::DropAnswer, false),
     (Api::ADD_PARTITIONS_TO_TXN, ProxyFault::DropRequest, false),
@@ -213,7 +213,7 @@ const CONCURRENT_TRANSACTIONS: i16 = 51;
 const EDGE: [Cell; 32] = [
     (Api::END_TXN, ProxyFault::DropRequest, false),
     (Api::END_TXN, ProxyFault::ResetAnswer, false),
-    (Api::END_TXN, ProxyFault::Hold(ms(1_500)), false),
+    (Api::END_TXN, ProxyFault::Hold(ms(300)), false),
     (Api::END_TXN, ProxyFault::Delay(ms(2_000)), false),
     (Api::END_TXN, ProxyFault::Refuse(NOT_COORDINATOR), false),
     (Api::END_TXN, ProxyFault::Refuse(47), false), // INVALID_PRODUCER_EPOCH
