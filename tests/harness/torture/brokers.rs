@@ -14,7 +14,7 @@ impl Torture {
         let bootstrap = self.cluster.bootstrap();
         match role {
             Role::PartitionLeader => {
-                let partition = self.random.i32(..POSTINGS_PARTITIONS);
+                let partition = self.random.i32(0..POSTINGS_PARTITIONS);
                 self.cluster.leader(&self.topics.postings(), partition)
             }
             Role::TransactionCoordinator => {
