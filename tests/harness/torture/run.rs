@@ -35,6 +35,9 @@ pub(super) const REACH: Duration = Duration::from_secs(30);
 /// A request without an answer is given up after this time, in place of the default of 10 s.
 const SOCKET_TIMEOUT: &str = "3s";
 
+/// A transaction call that takes longer costs its producer, in place of the default of 30 s.
+const CALL_TIMEOUT: &str = "8s";
+
 /// `torture`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -187,6 +190,7 @@ impl Torture {
         proxy.bootstrap().clone_into(&mut launch.bootstrap);
         launch.set("TIDEMILL_EPOCH__INTERVAL", &format!("{}ms", arguments.epoch_interval));
         launch.set("TIDEMILL_KAFKA__SOCKET_TIMEOUT", SOCKET_TIMEOUT);
+        launch.set("TIDEMILL_KAFKA__CALL_TIMEOUT", CALL_TIMEOUT);
         // Often enough that a full disk is met.
         launch.set("TIDEMILL_STATE__SPILL_INTERVAL", "3s");
         if let Some(pipelining) = arguments.pipelining {
