@@ -103,6 +103,7 @@ fn end_with_signals() -> Result<()> {
                 _ = terminate.recv() => {}
             }
             instance::kill_all();
+            torture::unmount_all();
             std::process::exit(130);
         });
     };

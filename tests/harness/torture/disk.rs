@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -149,6 +150,7 @@ impl Disk {
             .output()
             .map_err(|error| error.to_string())?;
         if mounted.status.success() {
+            MOUNTED.lock().unwrap_or_else(PoisonError::into_inner).push(at.to_owned());
             Ok(Self { at: at.to_owned() })
         } else {
             Err(String::from_utf8_lossy(&mounted.stderr).trim().to_owned())
@@ -181,8 +183,18 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        unmount_all();
+    }
+}
+
+/// The small disks that there are now, for the end of the harness itself.
+static MOUNTED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Takes all small disks away.
+pub(crate) fn unmount_all() {
+    for at in MOUNTED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         // Lazily: an instance that runs on it still has files open.
-        let _unmounted = Command::new("umount").arg("-l").arg(&self.at).status();
+        let _unmounted = Command::new("umount").arg("-l").arg(&at).status();
     }
 }
 

@@ -16,4 +16,5 @@ mod tally;
 mod verdict;
 mod zombie;
 
+pub(crate) use disk::unmount_all;
 pub(crate) use run::{Arguments, run};

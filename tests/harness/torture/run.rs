@@ -14,7 +14,7 @@ use super::{
     fault::Fault,
     schedule::{KILLS_MIN, Plan, Tier, Wish},
     tally::Tally,
-    verdict,
+    verdict::{self, NotRecovered},
 };
 use crate::{
     broker_processes::BrokerProcesses,
@@ -123,7 +123,8 @@ pub(super) struct Torture {
     pub(super) cluster: Cluster,
     pub(super) topics: Topics,
     pub(super) fleet: Fleet,
-    pub(super) load: Load,
+    /// Until it is finished.
+    pub(super) load: Option<Load>,
     pub(super) tail: Tail,
     pub(super) tally: Tally,
     pub(super) progress: Progress,
@@ -156,13 +157,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         report::line(format_args!("  {:>2}. {fault}", number + 1));
     }
     let mut torture = Torture::start(arguments, cluster, brokers, &plan)?;
-    torture.fleet.wait_ready(2)?;
-    torture.check_all_owned()?;
-    for (number, fault) in plan.faults.iter().enumerate() {
-        let name = format!("fault {}: {fault}", number + 1);
-        torture.carry_out(*fault, number + 1).with_context(|| name)?;
-    }
-    verdict::conclude(torture, arguments, &plan)
+    let carried_out = torture.carry_out_all(&plan);
+    carried_out
+        .and_then(|()| verdict::conclude(&mut torture, arguments, &plan))
+        .or_else(|error| verdict::broken_off(&torture, arguments, &plan, &error))
 }
 
 /// What the proxy does to requests, one line each, beside the instances' logs.
@@ -212,7 +210,7 @@ impl Torture {
             cluster,
             topics,
             fleet,
-            load,
+            load: Some(load),
             tail,
             tally: Tally::default(),
             progress: Progress::start(),
@@ -227,8 +225,18 @@ impl Torture {
         })
     }
 
+    fn carry_out_all(&mut self, plan: &Plan) -> Result<()> {
+        self.fleet.wait_ready(2)?;
+        self.check_all_owned()?;
+        for (number, fault) in plan.faults.iter().enumerate() {
+            let name = format!("fault {}: {fault}", number + 1);
+            self.carry_out(*fault, number + 1).with_context(|| name)?;
+        }
+        Ok(())
+    }
+
     fn carry_out(&mut self, fault: Fault, number: usize) -> Result<()> {
-        if self.load.is_over() {
+        if self.load.as_ref().is_none_or(Load::is_over) {
             bail!("the load has ended before the last fault");
         }
         self.progress.event(format_args!("{number}. {fault}"));
@@ -261,12 +269,13 @@ impl Torture {
     }
 
     fn stand(&mut self) -> Result<()> {
-        let (sent, committed) = (self.load.sent(), self.tail.count());
+        let sent = self.load.as_ref().map_or(0, Load::sent);
+        let committed = self.tail.count();
         let faults = self.tally.faults();
         self.progress
             .stand(|| format!("{sent} transfers in, {committed} balances out, {faults} faults"));
         self.replace_damaged()?;
-        self.fleet.check_alive()
+        self.fleet.check_alive().context(NotRecovered)
     }
 
     /// Waits until an instance works; one that ended is started again, as a supervisor would.
@@ -285,6 +294,7 @@ impl Torture {
             Ok(victim.is_ready().then_some(()))
         })
         .with_context(|| victim.log_tail())
+        .context(NotRecovered)
     }
 
     pub(super) fn check_all_owned(&mut self) -> Result<()> {
@@ -318,5 +328,6 @@ impl Torture {
             Ok((epochs > base + 2).then_some(()))
         })
         .with_context(|| format!("not running: {seen}"))
+        .context(NotRecovered)
     }
 }

@@ -1,8 +1,9 @@
 //! The end of a run: drained, checked, and judged. INVALID where it did not do what it planned.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tidemill::testing::proxy::Counts;
 
 use super::{
     fault::{Aftermath, Fault, by_kind},
@@ -16,21 +17,32 @@ use crate::{clock, compare_state, failpoint::Phase, load::Produced, outcome::Out
 /// No output for this long means that none will come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The application did not come back after a fault: no fault of the run's.
+#[derive(Debug)]
+pub(super) struct NotRecovered;
+
+impl fmt::Display for NotRecovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the application did not recover")
+    }
+}
+
 /// Drains, checks, prints the figures; writes the report where one is asked for.
 pub(super) fn conclude(
-    mut torture: Torture,
+    torture: &mut Torture,
     arguments: &Arguments,
     plan: &Plan,
 ) -> Result<Outcome> {
     // Load goes on behind the last fault, too.
     clock::pause(Duration::from_secs(1));
     torture.progress.event("faults are over; the rest of the input follows");
-    let produced = torture.load.finish()?;
+    let load = torture.load.take().context("the input is over already")?;
+    let produced = load.finish()?;
     let expected = 2 * produced.records;
     let (tail, fleet, progress) = (&torture.tail, &mut torture.fleet, &mut torture.progress);
     let committed = tail.wait(expected, Duration::from_secs(2), PATIENCE, |count| {
         progress.stand(|| format!("{count} of {expected} balances out"));
-        fleet.check_alive()
+        fleet.check_alive().context(NotRecovered)
     })?;
     progress.event(format_args!("{committed} of {expected} balances committed; draining"));
     let at_the_end = fleet.statuses().len();
@@ -50,46 +62,93 @@ pub(super) fn conclude(
         let compared = compare_state::of(&torture.cluster, &torture.topics, directory)?;
         outcome = if compared { outcome } else { Outcome::Fail };
     }
-    let counts = torture.proxy.counts();
-    let total = |counter| torture.fleet.total(counter);
-    details(&torture.tally, total("takeovers"));
+    if outcome == Outcome::Pass && !missing.is_empty() {
+        outcome = Outcome::Invalid;
+    }
+    let checked = format!("inputs={} outputs={}", findings.inputs, findings.outputs);
+    let figures = format!("{checked} {} {findings}", figures(torture));
+    close(&Situation::of(torture), arguments, plan, outcome, figures, missing)
+}
+
+/// A run that could not go on. It failed where the application did not come back after a fault,
+/// else it proved nothing. What it wrote until then is not checked.
+pub(super) fn broken_off(
+    torture: &Torture,
+    arguments: &Arguments,
+    plan: &Plan,
+    error: &anyhow::Error,
+) -> Result<Outcome> {
+    torture.progress.finish();
+    let failed = error.is::<NotRecovered>();
+    let outcome = if failed { Outcome::Fail } else { Outcome::Invalid };
+    let figures = format!("unchecked {}", figures(torture));
+    close(&Situation::of(torture), arguments, plan, outcome, figures, vec![format!("{error:#}")])
+}
+
+/// What a run has come to besides its check.
+struct Situation {
+    tally: Tally,
+    counts: Counts,
+    fenced_by_successors: u64,
+    minutes: f64,
+}
+
+impl Situation {
+    fn of(torture: &Torture) -> Self {
+        Self {
+            tally: torture.tally.clone(),
+            counts: torture.proxy.counts(),
+            fenced_by_successors: torture.fleet.total("takeovers"),
+            minutes: torture.started.elapsed().as_secs_f64() / 60.0,
+        }
+    }
+}
+
+/// Prints how it ended, and writes the report where one is asked for.
+fn close(
+    situation: &Situation,
+    arguments: &Arguments,
+    plan: &Plan,
+    outcome: Outcome,
+    figures: String,
+    missing: Vec<String>,
+) -> Result<Outcome> {
+    let Situation { tally, counts, .. } = situation;
+    details(tally, situation.fenced_by_successors);
     if counts.total() > 0 {
         report::line(format_args!("requests that suffered:\n{counts}"));
     }
+    let word = if outcome == Outcome::Fail { "FAILED" } else { "INVALID" };
+    for what in &missing {
+        report::line(format_args!("{word}: {what}"));
+    }
+    report::line(&figures);
+    if let Some(file) = &arguments.report {
+        let minutes = situation.minutes;
+        let title = arguments.title();
+        let ended = report_file::Ended { title, minutes, outcome, figures, missing };
+        report_file::write(file, &ended, plan, tally, counts)?;
+    }
+    Ok(outcome)
+}
+
+/// The figures of the faults.
+fn figures(torture: &Torture) -> String {
     let tally = &torture.tally;
-    let figures = format!(
-        "inputs={} outputs={} faults={} kills={} in_open_txn={} zombies={} fenced={} \
-         requests={} ended={} resolved={} rebalances={} {findings}",
-        findings.inputs,
-        findings.outputs,
+    let total = |counter| torture.fleet.total(counter);
+    format!(
+        "faults={} kills={} in_open_txn={} zombies={} fenced={} requests={} ended={} \
+         resolved={} rebalances={}",
         tally.faults(),
         tally.kills,
         tally.in_open_transaction,
         tally.zombies(),
         tally.fenced,
-        counts.total(),
+        torture.proxy.counts().total(),
         tally.ended,
         total("epochs_resolved"),
         total("rebalances"),
-    );
-    if outcome == Outcome::Pass && !missing.is_empty() {
-        outcome = Outcome::Invalid;
-    }
-    for what in &missing {
-        report::line(format_args!("INVALID: {what}"));
-    }
-    report::line(&figures);
-    if let Some(file) = &arguments.report {
-        let ended = report_file::Ended {
-            title: arguments.title(),
-            minutes: torture.started.elapsed().as_secs_f64() / 60.0,
-            outcome,
-            figures,
-            missing,
-        };
-        report_file::write(file, &ended, plan, tally, &counts)?;
-    }
-    Ok(outcome)
+    )
 }
 
 fn details(tally: &Tally, fenced_by_successors: u64) {
