@@ -3,6 +3,7 @@
 //! It starts the real `tidemill` binary, kills, stops and scales it, and looks at nothing but
 //! topics, probes and logs. Exit codes: 0 shown, 1 not so, 2 the run proved nothing (INVALID).
 
+mod broker_processes;
 mod cgroup;
 mod check;
 mod clock;
@@ -12,7 +13,6 @@ mod compare_state;
 mod controls;
 mod demo;
 mod failpoint;
-mod faults;
 mod generate;
 mod instance;
 mod ledger;
@@ -27,6 +27,7 @@ mod restore_speed;
 mod status;
 mod tail;
 mod torture;
+mod wire;
 mod words;
 
 use std::{process::ExitCode, thread};
@@ -111,6 +112,7 @@ fn end_with_signals() -> Result<()> {
                 _ = terminate.recv() => {}
             }
             instance::kill_all();
+            torture::unmount_all();
             std::process::exit(130);
         });
     };

@@ -100,22 +100,6 @@ impl Application {
         format!("{}-words-repartition", self.name).as_str().into()
     }
 
-    /// The bounds of partition 0 of a topic.
-    pub(crate) fn bounds(&self, topic: &TopicName) -> PartitionBounds {
-        let mut client = Client::new(&unique("probe"), "p");
-        ask(
-            || {
-                client.log.submit(Request::Bounds { id: 1, partitions: vec![at(topic, 0)] });
-                client.until("bounds", |event| match event {
-                    Event::Bounds { result, .. } => Some(result.ok()),
-                    _ => None,
-                })
-            },
-            "bounds",
-        )[0]
-        .1
-    }
-
     /// Where the application's group stands in partition 0 of a topic.
     pub(crate) fn committed(&self, topic: &TopicName) -> Option<Offset> {
         let mut client = Client::new(&self.name, "probe");
@@ -136,15 +120,31 @@ impl Application {
 
     /// Deletes all records of the input that are there now.
     pub(crate) fn delete_input(&self) {
-        let before = self.bounds(&self.input).end;
+        let before = bounds(&self.input).end;
         let mut client = Client::new(&unique("probe"), "p");
         client.log.submit(Request::Purge { partition: at(&self.input, 0), before });
         let deadline = Instant::now() + PATIENCE;
-        while self.bounds(&self.input).start < before {
+        while bounds(&self.input).start < before {
             assert!(Instant::now() < deadline, "the input is not deleted");
             client.next(Duration::from_millis(50), false);
         }
     }
+}
+
+/// The bounds of partition 0 of a topic.
+pub(crate) fn bounds(topic: &TopicName) -> PartitionBounds {
+    let mut client = Client::new(&unique("probe"), "p");
+    ask(
+        || {
+            client.log.submit(Request::Bounds { id: 1, partitions: vec![at(topic, 0)] });
+            client.until("bounds", |event| match event {
+                Event::Bounds { result, .. } => Some(result.ok()),
+                _ => None,
+            })
+        },
+        "bounds",
+    )[0]
+    .1
 }
 
 /// Repeats a question until it has an answer.

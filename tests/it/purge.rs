@@ -1,6 +1,6 @@
 //! Consumed records of repartition topics are deleted, and a restart goes on without them.
 
-use crate::application::Application;
+use crate::application::{Application, bounds};
 
 #[test]
 fn consumed_repartition_records_are_deleted_up_to_the_committed_offset() {
@@ -9,7 +9,7 @@ fn consumed_repartition_records_are_deleted_up_to_the_committed_offset() {
     let mut process = app.start("fail", &[]);
     app.wait_for_counts(&mut process, 6);
     let start = process.wait_for("a purge", |_| {
-        let start = app.bounds(&app.words()).start;
+        let start = bounds(&app.words()).start;
         (start.0 >= 6).then_some(start)
     });
     assert!(start <= app.committed(&app.words()).unwrap(), "beyond the committed offset");

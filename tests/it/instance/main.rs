@@ -5,12 +5,7 @@
 // Whoever starts it wrongly may see it panic.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
-use std::{
-    env,
-    io::{self, Write},
-    process::ExitCode,
-    thread,
-};
+use std::{env, process::ExitCode, thread};
 
 use tidemill::{
     dsl::{Repartition, Source, Topology, TopologyBuilder, TopologyError},
@@ -28,7 +23,7 @@ fn topology() -> Result<Topology, TopologyError> {
         .stream(Source::new(env::var("IT_INPUT").unwrap(), Unit, Utf8))
         .peek(|(), line: &String| {
             if line == "hang" {
-                writeln!(io::stderr(), "hanging").unwrap();
+                eprintln!("hanging");
                 loop {
                     thread::park();
                 }
