@@ -131,6 +131,25 @@ fn a_layer_is_readable_after_its_write_and_freed_by_the_writer() {
     }
 }
 
+#[test]
+fn a_full_layer_is_handed_over_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = store(directory.path());
+    let mut log = ChangeLog::default();
+    for key in 0..100_000_u32 {
+        log.push(&[&[0, 1][..], &key.to_be_bytes()[..]].concat(), Some(&[7; 100]));
+    }
+    store.begin_write(Arc::new(epoch(1, 8)), positions(1)).unwrap();
+    store.finish_write().unwrap();
+    let (began, log) = (Instant::now(), Arc::new(log));
+    store.begin_write(log, positions(2)).unwrap();
+    let stall = began.elapsed();
+    store.finish_write().unwrap();
+    let whole = began.elapsed();
+    println!("the writer took {whole:?}, its caller {stall:?}");
+    assert!(stall < whole / 2, "{stall:?} of {whole:?}");
+}
+
 /// User and system time of the process, with what RocksDB does in the background.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap();
