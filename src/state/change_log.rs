@@ -15,6 +15,9 @@ pub struct ChangeLog {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
+    /// The first bytes of the key, zeroes behind a shorter one: most comparisons end here, without
+    /// a look into the arena.
+    prefix: u128,
     start: u64,
     key: u32,
     /// `None` deletes the key.
@@ -36,7 +39,12 @@ impl ChangeLog {
         if self.places.len() == self.places.capacity() {
             self.places.reserve_exact((self.places.len() / 4).max(64));
         }
-        self.places.push(Place { start, key: length(key), value: value.map(length) });
+        self.places.push(Place {
+            prefix: prefix(key),
+            start,
+            key: length(key),
+            value: value.map(length),
+        });
     }
 
     /// Whether there is nothing.

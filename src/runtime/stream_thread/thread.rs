@@ -122,6 +122,8 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) cache_is_full: bool,
     /// Records wait for memory.
     pub(super) memory_short: bool,
+    /// The client takes no more records until some are acknowledged.
+    pub(super) queue_is_full: bool,
 }
 
 /// Events handled in one step.
@@ -170,6 +172,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             resident_bytes: 0,
             cache_is_full: false,
             memory_short: false,
+            queue_is_full: false,
         }
     }
 
@@ -292,8 +295,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn wait_until(&self, now: Now) -> Duration {
-        let tick = if self.memory_short {
-            // A spill's end is no event.
+        let tick = if self.memory_short || self.queue_is_full {
+            // Neither a spill's end nor an acknowledgement is an event.
             Duration::from_millis(1)
         } else if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
             Duration::from_millis(100)
