@@ -68,11 +68,25 @@ impl ChangeLog {
     }
 }
 
+fn prefix(key: &[u8]) -> u128 {
+    let mut first = [0; size_of::<u128>()];
+    let length = key.len().min(first.len());
+    if let (Some(to), Some(from)) = (first.get_mut(..length), key.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    u128::from_be_bytes(first)
+}
+
 impl FrozenChanges for ChangeLog {
     fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError> {
         let mut sorted = self.places.clone();
         // The last change of a key first: it is the one that counts.
-        sorted.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)).then(b.start.cmp(&a.start)));
+        sorted.sort_unstable_by(|a, b| {
+            a.prefix
+                .cmp(&b.prefix)
+                .then_with(|| self.key(*a).cmp(self.key(*b)))
+                .then(b.start.cmp(&a.start))
+        });
         let mut last: Option<&[u8]> = None;
         for place in sorted {
             let key = self.key(place);
