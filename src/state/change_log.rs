@@ -6,6 +6,9 @@
 
 use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
 
+/// Stands for the length of a value that there is not; no record is that long.
+const DELETED: u32 = u32::MAX;
+
 /// Keys and values in one arena, and where each lies.
 #[derive(Debug, Default)]
 pub struct ChangeLog {
@@ -17,11 +20,11 @@ pub struct ChangeLog {
 struct Place {
     /// The first bytes of the key, zeroes behind a shorter one: most comparisons end here, without
     /// a look into the arena.
-    prefix: u128,
+    prefix: u64,
     start: u64,
     key: u32,
-    /// `None` deletes the key.
-    value: Option<u32>,
+    /// [`DELETED`] where the key is deleted.
+    value: u32,
 }
 
 impl ChangeLog {
@@ -32,7 +35,7 @@ impl ChangeLog {
             // By a quarter, not by doubling: what is reserved counts (MEM-1).
             self.arena.reserve_exact(needed.max(self.arena.len() / 4).max(4_096));
         }
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(DELETED - 1);
         let start = self.arena.len() as u64;
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value.unwrap_or_default());
@@ -43,7 +46,7 @@ impl ChangeLog {
             prefix: prefix(key),
             start,
             key: length(key),
-            value: value.map(length),
+            value: value.map_or(DELETED, length),
         });
     }
 
@@ -64,17 +67,18 @@ impl ChangeLog {
 
     fn value(&self, place: Place) -> Option<&[u8]> {
         let start = usize::try_from(place.start).unwrap_or(usize::MAX) + place.key as usize;
-        place.value.map(|length| self.arena.get(start..start + length as usize).unwrap_or_default())
+        let there = place.value != DELETED;
+        there.then(|| self.arena.get(start..start + place.value as usize).unwrap_or_default())
     }
 }
 
-fn prefix(key: &[u8]) -> u128 {
-    let mut first = [0; size_of::<u128>()];
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; size_of::<u64>()];
     let length = key.len().min(first.len());
     if let (Some(to), Some(from)) = (first.get_mut(..length), key.get(..length)) {
         to.copy_from_slice(from);
     }
-    u128::from_be_bytes(first)
+    u64::from_be_bytes(first)
 }
 
 impl FrozenChanges for ChangeLog {
