@@ -278,6 +278,8 @@ impl Cluster {
     }
 
     fn wait_for_leaders(&self, names: &[TopicName]) -> Result<(), AskError> {
+        /// `LEADER_NOT_AVAILABLE`.
+        const NO_LEADER: i32 = 5;
         for _ in 0..SETTLE_ATTEMPTS {
             let found = self.described(names);
             if found.is_ok_and(|found| {
@@ -287,8 +289,6 @@ impl Cluster {
             }
             pause();
         }
-        /// `LEADER_NOT_AVAILABLE`.
-        const NO_LEADER: i32 = 5;
         Err(refused(&format!("topics {}", names.join(", ")), NO_LEADER))
     }
 

@@ -178,9 +178,9 @@ mod tests {
 
     const NOT_COORDINATOR: i16 = 16;
 
-    fn refused<R: Request>(request: &R, version: i16) -> R::Response
+    fn refused<R>(request: &R, version: i16) -> R::Response
     where
-        R: Encodable,
+        R: Request + Encodable,
         R::Response: Decodable + HeaderVersion,
     {
         let mut body = BytesMut::new();
