@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
-/// What an entry costs beside its key and value: its share of a tree node, and two headers of the
-/// allocator. An estimate, for budgets.
-const ENTRY_OVERHEAD: usize = 64;
+use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
+
+/// What an entry costs beside its key and value: its share of a tree node two thirds full, and two
+/// headers and roundings of the allocator. An estimate, for budgets.
+pub(crate) const ENTRY_OVERHEAD: usize = 96;
 
 /// A key's new value; `None` where it is deleted.
 pub(crate) type Changed<'a> = Option<&'a [u8]>;
@@ -91,10 +93,19 @@ impl Overlay {
         self.bytes
     }
 
-    /// Forgets all changes.
-    pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.bytes = 0;
+    /// Whether there is no change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl FrozenChanges for Overlay {
+    fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError> {
+        self.iter().try_for_each(|(key, value)| take(key, value))
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -130,8 +141,6 @@ mod tests {
         overlay.forget(b"never");
         assert_eq!(overlay.bytes(), recounted(&overlay));
         assert_eq!(overlay.get(b"b"), Some(Some(b"xyz".as_slice())));
-        overlay.clear();
-        assert_eq!(overlay.bytes(), 0);
     }
 
     #[test]
