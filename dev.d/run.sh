@@ -88,7 +88,8 @@ torture_command() {
 sim_command() {
     setup_build
     [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
-    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- --nocapture
+    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- \
+        --nocapture --exact seeds::every_seed_is_exactly_once
 }
 
 tidy_command() {

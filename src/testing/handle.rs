@@ -341,6 +341,11 @@ impl SimCluster {
         self.cluster.borrow().trace()
     }
 
+    /// Adds a line to the trace, where one is kept: what somebody outside the cluster did.
+    pub fn note(&self, who: &str, text: &str) {
+        self.cluster.borrow_mut().note(who, text);
+    }
+
     /// A generator that follows from the run's own: for a test's own choices.
     pub fn fork_rng(&self) -> fastrand::Rng {
         self.cluster.borrow_mut().rng.fork()

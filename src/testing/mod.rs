@@ -27,6 +27,7 @@ mod settings;
 mod sim_disk;
 mod sim_log;
 mod topic;
+mod trace;
 mod transactions;
 
 pub use batch::{OwnedRecord, SimBatch};

@@ -17,6 +17,8 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const COORDINATOR_NOT_AVAILABLE: i32 = 15;
     pub(in crate::kafka) const NOT_COORDINATOR: i32 = 16;
     pub(in crate::kafka) const RECORD_LIST_TOO_LARGE: i32 = 18;
+    pub(in crate::kafka) const ILLEGAL_GENERATION: i32 = 22;
+    pub(in crate::kafka) const UNKNOWN_MEMBER_ID: i32 = 25;
     pub(in crate::kafka) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
     pub(in crate::kafka) const GROUP_AUTHORIZATION_FAILED: i32 = 30;
     pub(in crate::kafka) const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
@@ -24,9 +26,12 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const UNSUPPORTED_SASL_MECHANISM: i32 = 33;
     pub(in crate::kafka) const ILLEGAL_SASL_STATE: i32 = 34;
     pub(in crate::kafka) const TOPIC_ALREADY_EXISTS: i32 = 36;
+    pub(in crate::kafka) const OUT_OF_ORDER_SEQUENCE: i32 = 45;
     pub(in crate::kafka) const INVALID_PRODUCER_EPOCH: i32 = 47;
+    pub(in crate::kafka) const INVALID_PRODUCER_ID_MAPPING: i32 = 49;
     pub(in crate::kafka) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i32 = 53;
     pub(in crate::kafka) const SASL_AUTHENTICATION_FAILED: i32 = 58;
+    pub(in crate::kafka) const UNKNOWN_PRODUCER_ID: i32 = 59;
     pub(in crate::kafka) const GROUP_ID_NOT_FOUND: i32 = 69;
     pub(in crate::kafka) const FENCED_INSTANCE_ID: i32 = 82;
     pub(in crate::kafka) const INVALID_RECORD: i32 = 87;
@@ -45,6 +50,7 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const ASSIGN_PARTITIONS: i32 = -175;
     pub(in crate::kafka) const AUTHENTICATION: i32 = -169;
     pub(in crate::kafka) const NO_LEADERS: i32 = -156;
+    pub(in crate::kafka) const GAPLESS_GUARANTEE: i32 = -148;
     pub(in crate::kafka) const FENCED: i32 = -144;
     pub(in crate::kafka) const AUTO_OFFSET_RESET: i32 = -140;
 }

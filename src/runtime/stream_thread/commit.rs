@@ -12,7 +12,10 @@ use crate::{
         offset_metadata::OffsetMetadata,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{Failure, Question, Slot, StreamThread},
+        stream_thread::{
+            slot::{Question, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::Task,
     },
     state::EpochId,
@@ -36,6 +39,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.machine.handle_sent(number, now.mono)
             {
                 self.clock(lane, now, |sample, seconds| sample.seal = seconds);
+                tracing::trace!(%lane, epoch = number, "flush");
                 self.reach(Point::BeforeFlush);
                 self.log.submit(Request::Flush { lane });
             }
@@ -51,7 +55,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             }
             EpochAction::Flush { lane, .. } => self.log.submit(Request::Flush { lane }),
             EpochAction::SendOffsets { lane, epoch } => self.send_offsets(lane, epoch, now),
-            EpochAction::Commit { lane, .. } => {
+            EpochAction::Commit { lane, epoch } => {
+                tracing::trace!(%lane, epoch, "commit");
                 self.reach(Point::BeforeCommit);
                 self.log.submit(Request::Commit { lane });
                 self.reach(Point::AfterCommitSent);
@@ -67,10 +72,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.resolve(epoch);
             }
             EpochAction::Discard { from } => self.discard(from),
-            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(format!(
-                "{} epochs failed in a row, the last one: {reason}",
-                self.settings.epoch.tolerated_failures
-            ))),
+            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(reason)),
         }
     }
 
@@ -96,11 +98,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                     self.verdicts.insert(origin, verdict);
                 }
             }
-            Err(TransactionFailure::Abortable(reason))
+            Err(TransactionFailure::RecordRefused(reason))
         });
-        if let Err(failure) = &result {
-            tracing::warn!(%lane, %failure, "flush failed");
-        }
         self.machine.handle_flushed(lane, result, now.mono);
     }
 
@@ -124,13 +123,14 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 Ok(())
             }
             Some(group) => {
+                tracing::trace!(%lane, epoch, offsets = offsets.len(), "send offsets");
                 self.log.submit(Request::SendOffsets { lane, offsets, group });
                 Ok(())
             }
         };
         if let Err(reason) = result {
             tracing::warn!(epoch, reason, "offsets not sent");
-            let failure = TransactionFailure::Abortable(reason.to_owned());
+            let failure = TransactionFailure::Membership(reason.to_owned());
             self.machine.handle_offsets_sent(lane, Err(failure), now.mono);
         }
     }
@@ -165,6 +165,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.log.submit(Request::CommitOffsets { id: 0, offsets, group });
         }
         let Some(epoch) = self.epochs.remove(index) else { return };
+        tracing::trace!(epoch = number, tasks = epoch.tasks.len(), "apply");
         for id in &epoch.tasks {
             let changelog = self.plan.subtopologies[id.subtopology].changelog.as_ref();
             let next = changelog.and_then(|changelog| {

@@ -9,7 +9,8 @@ use crate::{
         restore::RestoreService,
         stream_thread::{
             commit::lead_of,
-            thread::{Life, Slot, SlotState, StreamThread},
+            slot::{Life, Slot, SlotState},
+            thread::StreamThread,
         },
     },
 };

@@ -11,7 +11,10 @@ use crate::{
         output::EpochBuffer,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{EpochData, Failure, Pending, Slot, StreamThread},
+        stream_thread::{
+            slot::{EpochData, Pending, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::{Task, Work},
     },
     state::EpochId,
@@ -213,6 +216,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.open_tasks().any(|task| task.touched)
     }
 
+    fn task_names(&self, tasks: &std::collections::BTreeSet<TaskId>) -> Vec<String> {
+        let name = |id: &TaskId| self.plan.subtopologies[id.subtopology].task_name(id.partition);
+        tasks.iter().map(name).collect()
+    }
+
     fn epoch_is_full(&self, now: Now) -> bool {
         self.epochs
             .back()
@@ -235,6 +243,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         epoch.since = now.mono;
         let changelog = self.counters.changelog_records - changelog_before;
         self.counters.records_out += epoch.buffer.records().saturating_sub(changelog);
+        tracing::trace!(epoch = epoch.number, tasks = ?self.task_names(&epoch.tasks),
+            records = epoch.records, changelog, "seal");
         self.epochs.push_back(epoch);
         match result {
             Ok(()) => {

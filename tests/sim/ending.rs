@@ -1,0 +1,94 @@
+//! When a run is over, and what is made of it.
+
+use tidemill::record::TopicPartition;
+
+use crate::{
+    instances::Instance,
+    oracle::{self, Seen},
+    scenario::Report,
+    topology,
+    world::World,
+};
+
+impl World {
+    /// Everything fed is in committed outputs, and nothing is pending.
+    pub(crate) fn is_done(&self) -> bool {
+        let postings = self.cluster.committed_records(topology::POSTINGS);
+        if (postings.iter().map(Vec::len).sum::<usize>() as u64) < 2 * self.scenario.transfers {
+            return false;
+        }
+        let balances = self.seen(topology::BALANCES);
+        let timers_set = count(&balances, |v| v.contains('+'));
+        let timers_fired = count(&balances, |v| v.contains('T'));
+        let outputs = count(&balances, |v| v.contains('P')) as u64;
+        outputs >= 2 * self.scenario.transfers
+            && timers_set == timers_fired
+            && self.cluster.open_transactions().is_empty()
+    }
+
+    pub(crate) fn seen(&self, topic: &str) -> Vec<Vec<Seen>> {
+        let text =
+            |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default()).unwrap();
+        let partitions = self.cluster.committed_records(topic);
+        partitions
+            .iter()
+            .map(|records| {
+                records.iter().map(|r| Seen { key: text(&r.key), value: text(&r.value) }).collect()
+            })
+            .collect()
+    }
+
+    pub(crate) fn note_counters(&mut self, instance: &Instance) {
+        let counters = instance.thread.counters();
+        self.report.epochs += counters.epochs_committed;
+        self.report.aborted += counters.epochs_aborted;
+        self.report.resolved += counters.epochs_resolved;
+        self.report.takeovers += counters.takeovers;
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let instances = self
+            .instances
+            .iter()
+            .map(|i| format!("{} {} {:?}", i.name, i.thread.phase(), i.thread.running_tasks()));
+        let balances = self.seen(topology::BALANCES);
+        format!(
+            "fed {}, postings {}, outputs {}, timers set {} fired {}, {:?}, open transactions {:?}",
+            self.fed,
+            count(&self.seen(topology::POSTINGS), |_| true),
+            count(&balances, |v| v.contains('P')),
+            count(&balances, |v| v.contains('+')),
+            count(&balances, |v| v.contains('T')),
+            instances.collect::<Vec<_>>(),
+            self.cluster.open_transactions()
+        )
+    }
+
+    pub(crate) fn finish(mut self) -> Report {
+        for instance in std::mem::take(&mut self.instances) {
+            self.note_counters(&instance);
+        }
+        self.report.verdict = oracle::check(
+            self.scenario.transfers,
+            &self.seen(topology::POSTINGS),
+            &self.seen(topology::BALANCES),
+        );
+        if self.scenario.trace {
+            for topic in self.cluster.topics() {
+                for p in 0..6 {
+                    let at = TopicPartition::new(topic.clone(), p);
+                    println!("{at} {:?}", self.cluster.bounds(&at));
+                }
+            }
+            println!("{}", self.cluster.trace());
+        }
+        self.report.problems.extend(self.cluster.violations());
+        self.report.fingerprint = self.cluster.fingerprint();
+        self.report.virtual_time = self.cluster.now().mono;
+        self.report
+    }
+}
+
+fn count(partitions: &[Vec<Seen>], matches: impl Fn(&str) -> bool) -> usize {
+    partitions.iter().flatten().filter(|seen| matches(&seen.value)).count()
+}
