@@ -16,7 +16,6 @@ use super::{
         Batch, Consumer, Error, PartitionError, PartitionList, Rebalance, RebalanceKind, Wake,
         code, code_name,
     },
-    offset_commits::OffsetCommits,
     properties,
     settings::ConnectionSettings,
 };
@@ -70,7 +69,7 @@ type Table = BTreeMap<TopicName, BTreeMap<PartitionId, Partition>>;
 
 /// A member of the group.
 pub(super) struct Membership {
-    consumer: Consumer,
+    pub(super) consumer: Consumer,
     wake: Arc<Wake>,
     table: Table,
     /// Lead partitions that were revoked or lost and are not released.
@@ -109,11 +108,6 @@ impl Membership {
             throttled: false,
             answered: false,
         })
-    }
-
-    /// Commits beside transactions, with this membership.
-    pub(super) fn offset_commits(&self) -> OffsetCommits {
-        OffsetCommits::new(&self.consumer, &self.wake)
     }
 
     /// Subscribes.
