@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn wrong_credentials_are_told_from_a_refusal_and_from_silence() {
-        let of = |code| of_question("topic t", &error(code, false, false));
+        let of = |code| of_question("topic t", &Error::new(code, "words"));
         for code in [code::AUTHENTICATION, code::SSL, 33, 34, 58] {
             assert!(matches!(of(code), AskError::Credentials(_)), "{}", code_name(code));
         }

@@ -81,7 +81,7 @@ impl KafkaLog {
         let membership = Membership::new(connection, &wake).map_err(clients::configuration)?;
         let lane = |lane| LaneProducer::new(lane, connection.clone(), wake.clone(), sender.clone());
         Ok(Self {
-            offset_commits: OffsetCommits::new(&membership.consumer, &wake),
+            offset_commits: membership.offset_commits(),
             membership,
             lanes: Lane::ALL.map(lane),
             answers,

@@ -31,10 +31,13 @@ mod native;
 #[cfg(feature = "kafka")]
 mod offset_commits;
 #[cfg(feature = "kafka")]
+mod positions;
 mod properties;
 mod property;
 #[cfg(feature = "kafka")]
 mod questions;
+#[cfg(feature = "kafka")]
+mod reader;
 #[cfg(feature = "kafka")]
 mod restore;
 mod settings;

@@ -103,6 +103,7 @@ impl Default for StateSettings {
             spill_interval,
             cache_bytes,
             purge_repartition_topics,
+            purge_interval: _,
         } = runtime::StateSettings::default();
         Self {
             dir: PathBuf::from("tidemill-state"),
@@ -124,6 +125,7 @@ impl StateSettings {
             spill_interval: self.spill_interval,
             cache_bytes: self.cache_bytes,
             purge_repartition_topics: self.purge_repartition_topics,
+            ..runtime::StateSettings::default()
         }
     }
 }

@@ -73,6 +73,11 @@ impl PartitionList {
         Ok(())
     }
 
+    /// Whether it has no partition.
+    pub(in crate::kafka) fn is_empty(&self) -> bool {
+        self.elements().is_empty()
+    }
+
     /// The partitions that a call left with an error, with its code.
     pub(in crate::kafka) fn errors(&self) -> Vec<(TopicPartition, i32)> {
         self.elements()
