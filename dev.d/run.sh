@@ -29,6 +29,7 @@ build_binaries() {
 # however it ends.
 with_kafka() {
     KAFKA_NAME="$1" KAFKA_BROKERS="$2" KAFKA_DIR="$LOCAL/kafka/$1" KAFKA_KEEP="" KAFKA_ALL=""
+    KAFKA_SECURE="${3:-}"
     trap 'kafka_down' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP

@@ -117,7 +117,8 @@ test_pure() {
 }
 
 test_it() {
-    TIDEMILL_TEST_BROKER="$BOOTSTRAP" cargo test --locked --features "$FEATURES" --test it
+    TIDEMILL_TEST_BROKER="$BOOTSTRAP" TIDEMILL_TEST_SECURE="$KAFKA_DIR/secure" \
+        cargo test --locked --features "$FEATURES" --test it
 }
 
 test_command() {
@@ -144,13 +145,15 @@ test_command() {
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
+    # Real processes, as far as they need no broker.
+    stage "process tests" cargo test --locked --features "$FEATURES" --test process
     stage "image" test_image
     if [ -n "$quick" ]; then
         skipped "integration" "it needs a broker (--quick)"
         skipped "torture" "it needs a broker (--quick)"
     else
         stage "binaries" build_binaries
-        with_kafka "test-$$" 1
+        with_kafka "test-$$" 1 secure
         if [ -e tests/it/main.rs ]; then stage "integration" test_it; fi
         stage "torture" harness torture $SHORT_TORTURE
         stage "negative controls" harness controls
