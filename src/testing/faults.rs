@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::runtime::Lane;
+use crate::{record::TopicPartition, runtime::Lane, testing::transactions::MarkerTarget};
 
 /// A request of a lane whose answer can be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,10 @@ pub enum FaultKind {
     Crash,
     /// An instance was stopped.
     Freeze,
+    /// A marker was never written, though its coordinator calls the transaction complete.
+    LostMarker,
+    /// An EndTxn reached the coordinator a second time, later.
+    DuplicatedEnd,
     /// A marker came late.
     SlowMarker,
     /// A question about offsets, blockers or topics got no answer.
@@ -120,13 +124,21 @@ struct Directed {
 pub(super) struct FaultPlan {
     chances: FaultChances,
     directed: Vec<Directed>,
+    lost_markers: Vec<TopicPartition>,
+    duplicates: Vec<(String, Lane)>,
     counts: BTreeMap<FaultKind, u64>,
 }
 
 impl FaultPlan {
     /// A plan with these chances and nothing directed.
     pub(super) fn new(chances: FaultChances) -> Self {
-        Self { chances, directed: Vec::new(), counts: BTreeMap::new() }
+        Self {
+            chances,
+            directed: Vec::new(),
+            lost_markers: Vec::new(),
+            duplicates: Vec::new(),
+            counts: BTreeMap::new(),
+        }
     }
 
     /// The chances, to be changed as a run goes on.
@@ -143,6 +155,27 @@ impl FaultPlan {
         fate: Fate,
     ) {
         self.directed.push(Directed { instance: instance.to_owned(), lane, request, fate });
+    }
+
+    /// The next marker in that partition is never written.
+    pub(super) fn lose_marker(&mut self, partition: TopicPartition) {
+        self.lost_markers.push(partition);
+    }
+
+    pub(super) fn take_lost_marker(&mut self, target: &MarkerTarget) -> bool {
+        let MarkerTarget::Partition(partition) = target else { return false };
+        let found = self.lost_markers.iter().position(|p| p == partition);
+        found.map(|index| self.lost_markers.remove(index)).is_some()
+    }
+
+    /// The next EndTxn of that instance's lane arrives a second time, later.
+    pub(super) fn duplicate_end(&mut self, instance: &str, lane: Lane) {
+        self.duplicates.push((instance.to_owned(), lane));
+    }
+
+    pub(super) fn take_duplicate(&mut self, instance: &str, lane: Lane) -> bool {
+        let found = self.duplicates.iter().position(|(i, l)| i == instance && *l == lane);
+        found.map(|index| self.duplicates.remove(index)).is_some()
     }
 
     /// The faults that took effect, by kind.

@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) guarantee: Guarantee,
     /// A guarantee that is broken on purpose.
     pub(crate) mutant: Mutant,
+    /// The chance that a marker comes late.
+    pub(crate) slow_markers: f64,
     /// A readable trace.
     pub(crate) trace: bool,
     /// `max.message.bytes` of the output topic, which the instances do not know of.
@@ -37,6 +39,7 @@ impl Scenario {
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
+            slow_markers: 0.01,
             trace: false,
             unknown_limit: None,
         }

@@ -12,10 +12,10 @@ use std::{
 use tidemill::{
     record::{Timestamp, TopicName},
     runtime::{
-        Now, TopicAdmin, TopicInfo, TopicSpec,
+        Guarantee, Now, TopicAdmin, TopicInfo, TopicSpec,
         stream_thread::{Failure, Step},
     },
-    testing::{SimCluster, SimDisk, SimSettings},
+    testing::{FaultChances, SimCluster, SimDisk, SimSettings},
     topology::plan_topics,
 };
 
@@ -50,7 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 impl World {
     /// A cluster with topics, and two instances.
     pub(crate) fn new(scenario: Scenario) -> Self {
-        let settings = SimSettings { trace: scenario.trace, ..SimSettings::default() };
+        let settings = SimSettings {
+            trace: scenario.trace,
+            watch_epochs: scenario.guarantee == Guarantee::ExactlyOnce,
+            chances: FaultChances { slow_marker: scenario.slow_markers, ..FaultChances::NONE },
+            ..SimSettings::default()
+        };
         let cluster = SimCluster::new(scenario.seed, settings);
         let mut admin = cluster.admin();
         let topic = |name: &str, partitions, config: BTreeMap<String, String>| TopicSpec {

@@ -9,6 +9,7 @@ use crate::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
         Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest,
+        mutants::Mutant,
         plan::TaskId,
         restore::{
             RestoreError, RestoreJob, RestoreOutcome,
@@ -29,6 +30,7 @@ pub struct Restorer<R> {
     /// Jobs whose store could not be opened yet: its last owner is about to close it.
     waiting: Vec<(RestoreJob, Duration, u32)>,
     outcomes: VecDeque<RestoreOutcome>,
+    mutant: Mutant,
 }
 
 /// How often an open is tried again while the last owner of a store closes it.
@@ -38,7 +40,20 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 impl<R: RestoreLog> Restorer<R> {
     /// A restorer without jobs.
     pub fn new(log: R, stores: Box<dyn ByteStores>) -> Self {
-        Self { log, stores, active: BTreeMap::new(), waiting: vec![], outcomes: VecDeque::new() }
+        Self {
+            log,
+            stores,
+            active: BTreeMap::new(),
+            waiting: vec![],
+            outcomes: VecDeque::new(),
+            mutant: Mutant::None,
+        }
+    }
+
+    /// Breaks a rule on purpose.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant, ..self }
     }
 
     /// Whether there is nothing to do.
@@ -172,6 +187,11 @@ impl<R: RestoreLog> Restorer<R> {
             }
         }
         let Some(active) = self.active.get_mut(partition) else { return };
+        let mut bounds = bounds;
+        if self.mutant.is(Mutant::LastStableTarget) {
+            bounds.end = bounds.last_stable;
+            active.job.expected = None;
+        }
         active.bounds = Some(bounds);
         let offset = active.next;
         self.log.submit(RestoreRequest::Read { partition: partition.clone(), offset });

@@ -4,13 +4,15 @@
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
 //! (records into the running epoch), `commit` (the epoch's actions), `events` (what the log says),
 //! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics that change),
-//! `publishing` (its status);
+//! `publishing` (its status), `markers` (commits whose marker
+//! never comes);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
 mod commit;
 mod events;
 mod lifecycle;
+mod markers;
 mod membership;
 mod orphans;
 mod processing;

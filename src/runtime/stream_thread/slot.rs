@@ -40,7 +40,23 @@ pub(super) enum Slot {
     /// Start positions of inputs without a committed offset are being asked for.
     Bounds { offsets: Vec<CommittedOffset>, state: Option<Box<TaskState>>, question: RequestId },
     /// Open. `starting`: its start position is not committed yet (EOS-8).
-    Open { task: Box<Task>, starting: bool, committed_at: Duration, spilled_at: Duration },
+    Open {
+        task: Box<Task>,
+        starting: bool,
+        /// After a failure it takes no part before its last commit is seen in the changelog.
+        checking: Option<Check>,
+        committed_at: Duration,
+        spilled_at: Duration,
+    },
+    /// Stopped with a reason; looked at again now and then.
+    Stopped { reason: String, retry_at: Duration },
+}
+
+/// Whether the marker of a task's last commit has reached its changelog (facts 9.6).
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) question: Option<RequestId>,
+    pub(super) retry_at: Duration,
 }
 
 /// A task's slot with what is known about its being blocked.
@@ -56,6 +72,7 @@ pub(super) struct SlotState {
 pub(super) enum Question {
     Offsets(TaskId),
     Bounds(TaskId),
+    Marker(TaskId),
     Resolve { epoch: u64 },
     Blockers { task: TaskId, changelog: bool },
     Fence { task: TaskId, transactional_id: String },

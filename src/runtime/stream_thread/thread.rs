@@ -113,6 +113,9 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     described_at: Duration,
     pub(super) purged_at: Duration,
     pub(super) orphans: Orphans,
+    /// For the mutant that never takes a fresh one.
+    #[cfg(feature = "mutants")]
+    pub(super) first_membership: Option<crate::runtime::GroupMetadata>,
 }
 
 /// Events handled in one step.
@@ -130,7 +133,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         hooks: Box<dyn Hooks>,
     ) -> Self {
         Self {
-            machine: EpochMachine::new(settings.epoch),
+            machine: EpochMachine::new(settings.epoch).with_mutant(settings.mutant),
             plan,
             settings,
             log,
@@ -157,6 +160,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             described_at: Duration::ZERO,
             purged_at: Duration::ZERO,
             orphans: Orphans::default(),
+            #[cfg(feature = "mutants")]
+            first_membership: None,
         }
     }
 
@@ -214,7 +219,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Names of the tasks that run.
     pub fn running_tasks(&self) -> Vec<TaskId> {
         let running = |(id, s): (&TaskId, &SlotState)| {
-            matches!(s.slot, Slot::Open { starting: false, .. }).then_some(*id)
+            matches!(s.slot, Slot::Open { starting: false, checking: None, .. }).then_some(*id)
         };
         self.slots.iter().filter_map(running).collect()
     }
