@@ -89,6 +89,8 @@ pub struct FaultChances {
     pub rebalance: f64,
     /// Per heartbeat: the member is removed.
     pub session_expiry: f64,
+    /// Per EndTxn: it arrives a second time, later.
+    pub duplicated_end: f64,
     /// Per marker: it comes late.
     pub slow_marker: f64,
     /// Per question: no answer this time.
@@ -104,6 +106,7 @@ impl FaultChances {
         fence: 0.0,
         rebalance: 0.0,
         session_expiry: 0.0,
+        duplicated_end: 0.0,
         slow_marker: 0.0,
         failed_question: 0.0,
         queue_full: 0.0,
@@ -173,7 +176,15 @@ impl FaultPlan {
         self.duplicates.push((instance.to_owned(), lane));
     }
 
-    pub(super) fn take_duplicate(&mut self, instance: &str, lane: Lane) -> bool {
+    pub(super) fn take_duplicate(
+        &mut self,
+        instance: &str,
+        lane: Lane,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        if happens(self.chances.duplicated_end, rng) {
+            return true;
+        }
         let found = self.duplicates.iter().position(|(i, l)| i == instance && *l == lane);
         found.map(|index| self.duplicates.remove(index)).is_some()
     }

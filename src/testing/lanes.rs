@@ -288,7 +288,7 @@ impl Cluster {
         let instance = client.settings.instance.clone();
         let extra = if fate == Some(Fate::Late) { self.late_by() } else { Duration::ZERO };
         if matches!(request, BrokerRequest::End { .. })
-            && self.faults.take_duplicate(&instance, lane)
+            && self.faults.take_duplicate(&instance, lane, &mut self.rng)
         {
             self.faults.count(FaultKind::DuplicatedEnd);
             let again = Duration::from_millis(self.rng.u64(20..=500));

@@ -7,6 +7,7 @@
 
 mod membership;
 mod offsets;
+mod overlap;
 mod reading;
 mod restore;
 mod support;

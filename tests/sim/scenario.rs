@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) guarantee: Guarantee,
     /// A guarantee that is broken on purpose.
     pub(crate) mutant: Mutant,
+    /// The chance that an EndTxn arrives twice.
+    pub(crate) duplicates: f64,
     /// The chance that a marker comes late.
     pub(crate) slow_markers: f64,
     /// A readable trace.
@@ -39,6 +41,7 @@ impl Scenario {
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
+            duplicates: 0.01,
             slow_markers: 0.01,
             trace: false,
             unknown_limit: None,

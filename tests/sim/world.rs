@@ -53,7 +53,11 @@ impl World {
         let settings = SimSettings {
             trace: scenario.trace,
             watch_epochs: scenario.guarantee == Guarantee::ExactlyOnce,
-            chances: FaultChances { slow_marker: scenario.slow_markers, ..FaultChances::NONE },
+            chances: FaultChances {
+                slow_marker: scenario.slow_markers,
+                duplicated_end: scenario.duplicates,
+                ..FaultChances::NONE
+            },
             ..SimSettings::default()
         };
         let cluster = SimCluster::new(scenario.seed, settings);

@@ -39,6 +39,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             return self.read_inputs(id);
         }
         *checking = Some(Check { question: None, retry_at: self.now_mono });
+        // What is fetched from the position before the failure must not wait for the task.
+        self.pause_inputs(id);
         self.ask_check(id);
     }
 
@@ -103,6 +105,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
+    fn pause_inputs(&mut self, id: TaskId) {
+        for partition in self.inputs_of(id) {
+            self.log.submit(Request::Pause { partition });
+        }
+    }
+
     /// The marker is missing for good: the task stops, the others go on.
     pub(super) fn marker_missing(&mut self, id: TaskId, reason: &str, now: Now) {
         debug_assert_eq!(recover(&Failed::MarkerMissing), Recovery::StopTask);
@@ -112,9 +120,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let name = self.plan.subtopologies[id.subtopology].task_name(id.partition);
         tracing::error!(task = %name, reason, "task stopped");
         self.restore.cancel(id);
-        for partition in self.inputs_of(id) {
-            self.log.submit(Request::Pause { partition });
-        }
+        self.pause_inputs(id);
         // Its state is left as it was written last: what it holds in memory is not written down.
         let retry_at = now.mono + STOPPED_PAUSE;
         self.set_slot(id, Slot::Stopped { reason: reason.to_owned(), retry_at });
