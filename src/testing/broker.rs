@@ -24,6 +24,7 @@ impl Cluster {
             BrokerRequest::Produce { id, producer, partition, records, registered } => {
                 match self.admit(&id, producer, &partition, registered) {
                     Ok(()) => {
+                        self.coordinator.note_client(&id, producer, client);
                         self.watch_produce(client, &id, &partition);
                         self.take_records(id, producer, &partition, &records)
                     }
@@ -40,6 +41,7 @@ impl Cluster {
                 }
             }
             BrokerRequest::CommitOffsets { id, producer, proof, offsets } => {
+                self.coordinator.note_client(&id, producer, client);
                 self.take_offsets(&group, id, producer, proof, offsets)
             }
             BrokerRequest::End { id, producer, commit } => self.end(id, producer, commit),

@@ -30,7 +30,9 @@ impl Cluster {
         let other = self.coordinator.transactions.get(&sibling)?;
         let own = self.coordinator.transactions.get(id)?;
         let opened = if own.state == State::Ongoing { own.opened } else { u64::MAX };
-        (other.state == State::Ongoing && other.opened < opened).then_some(sibling)
+        // What a process that died has left open is nobody's older epoch.
+        let one_process = own.state != State::Ongoing || own.client == other.client;
+        (one_process && other.state == State::Ongoing && other.opened < opened).then_some(sibling)
     }
 
     /// Rule 1: the younger epoch sends nothing before the older one's records are acknowledged.
@@ -82,10 +84,12 @@ impl Cluster {
     /// A transaction is aborted: an open younger one of the same owner must fall with it.
     pub(super) fn watch_abort(&mut self, id: &Rc<str>) {
         let Some(sibling) = sibling(id) else { return };
-        let Some(opened) = self.coordinator.transactions.get(id).map(|t| t.opened) else { return };
+        let Some(own) = self.coordinator.transactions.get(id) else { return };
+        let (opened, client) = (own.opened, own.client);
         if let Some(other) = self.coordinator.transactions.get_mut(&sibling)
             && other.state == State::Ongoing
             && other.opened > opened
+            && other.client == client
         {
             other.falls = true;
         }

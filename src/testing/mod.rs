@@ -13,6 +13,7 @@ mod client_lane;
 mod clock;
 mod cluster;
 mod codes;
+mod defects;
 mod epoch_rules;
 mod faults;
 mod group;

@@ -51,6 +51,8 @@ pub(super) struct Transaction {
     /// Counts transactions, so that a time-out meant for an old one is told apart.
     pub(super) sequence: u64,
     pub(super) targets: BTreeSet<MarkerTarget>,
+    /// The client that writes it.
+    pub(super) client: u64,
     /// Which of all transactions it was to be opened.
     pub(super) opened: u64,
     /// The older epoch of the same owner was aborted: this one must not commit.
@@ -111,6 +113,7 @@ impl Coordinator {
                     timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
                     sequence: 0,
                     targets: BTreeSet::new(),
+                    client: 0,
                     opened: 0,
                     falls: false,
                     markers_left: 0,
@@ -203,6 +206,13 @@ impl Coordinator {
                 Ok(EndOutcome::Repeated)
             }
             _ => Err(ErrorCode::InvalidTxnState),
+        }
+    }
+
+    /// Notes whose the open transaction is.
+    pub(super) fn note_client(&mut self, id: &Rc<str>, producer: ProducerEpoch, client: u64) {
+        if let Ok(transaction) = self.checked(id, producer) {
+            transaction.client = client;
         }
     }
 

@@ -39,6 +39,8 @@ fn at_least_once_is_caught() {
 
 #[cfg(feature = "mutants")]
 mod mutants {
+    use std::time::Duration;
+
     use tidemill::runtime::mutants::Mutant;
 
     use super::*;
@@ -126,7 +128,7 @@ mod mutants {
 
     #[test]
     fn a_disturbed_producer_that_begins_again_is_caught() {
-        let often = |seed| Scenario { duplicates: 0.3, ..Scenario::of_seed(seed) };
+        let often = |seed| Scenario { duplicates: 0.5, ..Scenario::of_seed(seed) };
         let words = ["lost: ", "duplicated: ", "wrong: ", "failed: "];
         is_caught_in(Mutant::KeepsDisturbedProducer, &words, often);
     }
@@ -155,7 +157,9 @@ mod mutants {
 
     #[test]
     fn stale_group_metadata_is_caught() {
-        is_caught(Mutant::StaleGroupMetadata, &["stuck", "failed: "]);
+        let short =
+            |seed| Scenario { patience: Duration::from_secs(40), ..Scenario::of_seed(seed) };
+        is_caught_in(Mutant::StaleGroupMetadata, &["stuck", "failed: "], short);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) guarantee: Guarantee,
     /// A guarantee that is broken on purpose.
     pub(crate) mutant: Mutant,
+    /// Virtual time after which the run counts as stuck.
+    pub(crate) patience: Duration,
     /// The chance that an EndTxn arrives twice.
     pub(crate) duplicates: f64,
     /// The chance that a marker comes late.
@@ -41,6 +43,7 @@ impl Scenario {
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
+            patience: Duration::from_secs(600),
             duplicates: 0.01,
             slow_markers: 0.01,
             trace: false,

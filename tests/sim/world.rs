@@ -44,9 +44,6 @@ pub(crate) struct World {
 /// A millisecond.
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// Virtual time after which a run counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(600);
-
 impl World {
     /// A cluster with topics, and two instances.
     pub(crate) fn new(scenario: Scenario) -> Self {
@@ -131,7 +128,7 @@ impl World {
         let mut faults = fault_times.into_iter().peekable();
         loop {
             let now = self.cluster.now();
-            if now.mono > PATIENCE {
+            if now.mono > self.scenario.patience {
                 self.report.problems.push(format!("stuck: {}", self.describe()));
                 break;
             }
@@ -160,7 +157,7 @@ impl World {
         let start = self.cluster.now().mono;
         while !done(self) && self.report.problems.is_empty() {
             let now = self.cluster.now();
-            assert!(now.mono < start + PATIENCE, "stuck: {}", self.describe());
+            assert!(now.mono < start + self.scenario.patience, "stuck: {}", self.describe());
             self.feed(now);
             self.wake(now);
             self.step_all(now);

@@ -222,6 +222,11 @@ impl EpochMachine {
 
     /// The next action; call until `None`.
     pub fn poll(&mut self, now: Duration) -> Option<EpochAction> {
+        debug_assert!(
+            self.mutant != Mutant::None || self.keeps_order(),
+            "EOS-6: {:?}",
+            self.in_flight
+        );
         if let Some(epoch) = self.apply.pop_front() {
             return Some(EpochAction::Apply { epoch });
         }
@@ -292,6 +297,19 @@ impl EpochMachine {
 
     pub(super) fn normal(&self) -> bool {
         matches!(self.mode, Mode::Normal)
+    }
+
+    /// EOS-6, as a state: a younger epoch has begun only behind acknowledged records, and sends
+    /// neither offsets nor commits while there is an older one.
+    fn keeps_order(&self) -> bool {
+        let (Some(older), Some(younger)) = (self.in_flight.front(), self.in_flight.get(1)) else {
+            return true;
+        };
+        let acknowledged = older.phase >= EpochPhase::Flushed;
+        older.epoch < younger.epoch
+            && older.lane != younger.lane
+            && (acknowledged || !younger.begun || !self.normal())
+            && younger.phase <= EpochPhase::Flushed
     }
 
     /// Whose turn it is to send offsets and to commit: the oldest's (EOS-6).
