@@ -69,6 +69,67 @@ pub(super) fn of_consumer(error: i32, reason: &str, fatal: bool) -> Option<Fatal
     }
 }
 
+/// Why a question to the cluster has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AskError {
+    /// The brokers say no.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What was asked about.
+        what: String,
+        /// The protocol's code.
+        code: i32,
+        /// Its name and its meaning.
+        reason: String,
+    },
+    /// No broker answers, or not in time.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// No broker takes this client: its credentials or its TLS settings are wrong.
+    #[error("{0}")]
+    Credentials(String),
+}
+
+/// Why a question about `what` failed.
+pub(super) fn of_question(what: &str, error: &Error) -> AskError {
+    match error.code {
+        _ if is_credentials(error.code) => AskError::Credentials(error.to_string()),
+        code::NO_LEADERS => AskError::Refused {
+            what: what.to_owned(),
+            code: code::UNKNOWN_TOPIC_OR_PART,
+            reason: error.to_string(),
+        },
+        // librdkafka's own codes are negative: whatever it was, no broker said no.
+        ..0 => AskError::NoAnswer(error.to_string()),
+        other => {
+            let reason = error.to_string();
+            AskError::Refused { what: what.to_owned(), code: other, reason }
+        }
+    }
+}
+
+/// Whether trying again with the same settings is useless.
+pub(super) fn is_credentials(error: i32) -> bool {
+    matches!(
+        error,
+        code::AUTHENTICATION
+            | code::SSL
+            | code::UNSUPPORTED_SASL_MECHANISM
+            | code::ILLEGAL_SASL_STATE
+            | code::SASL_AUTHENTICATION_FAILED
+    )
+}
+
+/// Whether a client could not be made because of what it was configured with.
+pub(super) fn is_configuration(error: &Error) -> bool {
+    error.code == code::INVALID_ARGUMENT
+}
+
+/// Whether the coordinator that was asked is none any more.
+pub(super) fn is_coordinator_gone(error: i32) -> bool {
+    matches!(error, code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +171,7 @@ mod tests {
             (-172, false, false, false, F::Unknown, "_STATE: words"),
         ];
         for (code, fatal, requires_abort, retriable, kind, reason) in table {
-            let error = Error { fatal, requires_abort, retriable, ..Error::new(code, "words") };
+            let error = Error { retriable, fatal, requires_abort, ..Error::new(code, "words") };
             assert_eq!(of_transaction(&error), kind(reason.to_owned()), "code {code}");
         }
     }
@@ -146,5 +207,21 @@ mod tests {
         assert!(matches!(of_consumer(30, "", false), Some(FatalCause::Unauthorized(_))));
         assert!(matches!(of_consumer(-196, "", true), Some(FatalCause::Other(_))));
         assert_eq!(of_consumer(code::TRANSPORT, "", false), None);
+    }
+
+    #[test]
+    fn wrong_credentials_are_told_from_a_refusal_and_from_silence() {
+        let of = |code| of_question("topic t", &Error::new(code, "words"));
+        for code in [code::AUTHENTICATION, code::SSL, 33, 34, 58] {
+            assert!(matches!(of(code), AskError::Credentials(_)), "{}", code_name(code));
+        }
+        // A missing right is the brokers' word about one thing, not about the connection.
+        for code in [3, 29, 30, 31, 38, 40, 88] {
+            let AskError::Refused { what, code: told, .. } = of(code) else { panic!("{code}") };
+            assert_eq!((what.as_str(), told), ("topic t", code));
+        }
+        for code in [code::TIMED_OUT, code::TRANSPORT, -187, -193] {
+            assert!(matches!(of(code), AskError::NoAnswer(_)), "{}", code_name(code));
+        }
     }
 }

@@ -45,9 +45,8 @@ impl LaneOp {
     /// Its name among faults; `None` for what is local.
     pub(super) fn request(&self) -> Option<LaneRequest> {
         match self {
-            Self::Open => Some(LaneRequest::Open),
+            Self::Open | Self::Replace => Some(LaneRequest::Open),
             Self::Begin => None,
-            Self::Replace => Some(LaneRequest::Open),
             Self::Flush => Some(LaneRequest::Flush),
             Self::SendOffsets { .. } => Some(LaneRequest::SendOffsets),
             Self::Commit => Some(LaneRequest::Commit),

@@ -53,16 +53,20 @@ mod mutants {
     fn is_caught_in(mutant: Mutant, words: &[&str], scenario: impl Fn(u64) -> Scenario) {
         const SEEDS: u64 = 200;
         let mut others = String::new();
-        for seed in 0..SEEDS {
+        let caught = (0..SEEDS).find_map(|seed| {
             let text = findings(&World::new(Scenario { mutant, ..scenario(seed) }).run());
-            if let Some(line) = text.lines().find(|l| words.iter().any(|w| l.contains(w))) {
-                return println!("{mutant:?} caught by seed {seed}: {line}");
-            }
+            let line = text.lines().find(|l| words.iter().any(|w| l.contains(w)));
+            let line = line.map(|line| format!("seed {seed}: {line}"));
             if others.is_empty() {
                 others = text;
             }
-        }
-        panic!("{SEEDS} seeds with {mutant:?}, and none of {words:?} was seen, but {others:?}");
+            line
+        });
+        assert!(
+            caught.is_some(),
+            "{SEEDS} seeds with {mutant:?}, and none of {words:?} was seen, but {others:?}"
+        );
+        println!("{mutant:?} caught by {}", caught.unwrap());
     }
 
     /// Only overlapping epochs can break their own rules.

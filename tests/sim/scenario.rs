@@ -31,6 +31,8 @@ pub(crate) struct Scenario {
     pub(crate) trace: bool,
     /// `max.message.bytes` of the output topic, which the instances do not know of.
     pub(crate) unknown_limit: Option<u32>,
+    /// How often consumed records of the repartition topic are deleted, if they are.
+    pub(crate) purge: Option<Duration>,
 }
 
 impl Scenario {
@@ -48,6 +50,7 @@ impl Scenario {
             slow_markers: 0.01,
             trace: false,
             unknown_limit: None,
+            purge: None,
         }
     }
 }
@@ -73,4 +76,6 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
     /// Virtual time that it took.
     pub(crate) virtual_time: Duration,
+    /// Records of the repartition topic that were deleted, control records too.
+    pub(crate) purged: i64,
 }

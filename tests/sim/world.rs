@@ -10,7 +10,7 @@ use std::{
 };
 
 use tidemill::{
-    record::{Timestamp, TopicName},
+    record::{Offset, Timestamp, TopicName},
     runtime::{
         Guarantee, Now, TopicAdmin, TopicInfo, TopicSpec,
         stream_thread::{Failure, Step},
@@ -22,6 +22,7 @@ use tidemill::{
 use crate::{
     faults::Crashed,
     instances::Instance,
+    oracle::Seen,
     scenario::{Report, Scenario},
     topology,
     tracer::stepping,
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) next_incarnation: u64,
     pub(crate) report: Report,
     pub(crate) fed: u64,
+    /// See [`crate::purge`].
+    pub(crate) postings: Vec<(Offset, Vec<Seen>)>,
 }
 
 /// A millisecond.
@@ -113,8 +116,10 @@ impl World {
                 fingerprint: 0,
                 problems: vec![],
                 virtual_time: Duration::ZERO,
+                purged: 0,
             },
             fed: 0,
+            postings: vec![],
             scenario,
         };
         world.start("i0");
@@ -128,6 +133,9 @@ impl World {
         let mut faults = fault_times.into_iter().peekable();
         loop {
             let now = self.cluster.now();
+            if !self.report.problems.is_empty() {
+                break;
+            }
             if now.mono > self.scenario.patience {
                 self.report.problems.push(format!("stuck: {}", self.describe()));
                 break;
@@ -140,6 +148,7 @@ impl World {
                 self.fault(now);
             }
             self.wake(now);
+            self.watch_postings();
             self.step_all(now);
             self.settle_faults(self.cluster.now());
             let armed = self.instances.iter().any(|i| i.armed.borrow().is_some());
@@ -211,7 +220,7 @@ impl World {
         }
     }
 
-    fn step_all(&mut self, now: Now) {
+    pub(crate) fn step_all(&mut self, now: Now) {
         let mut order: Vec<usize> = (0..self.instances.len()).collect();
         self.rng.shuffle(&mut order);
         let (mut ended, mut crashed) = (BTreeSet::new(), BTreeSet::new());

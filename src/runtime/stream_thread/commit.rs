@@ -14,6 +14,7 @@ use crate::{
         plan::TaskId,
         restore::RestoreService,
         stream_thread::{
+            processing::RECOMMIT_INTERVAL,
             slot::{Question, Slot},
             thread::{Failure, StreamThread},
         },
@@ -185,7 +186,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             && let Some(group) = self.log.group()
         {
             let offsets = self.offsets_of(number);
-            self.log.submit(Request::CommitOffsets { id: 0, offsets, group });
+            let id = self.ask(Question::Commit(offsets.clone()));
+            self.log.submit(Request::CommitOffsets { id, offsets, group });
         }
         let Some(epoch) = self.epochs.remove(index) else { return };
         tracing::trace!(epoch = number, tasks = epoch.tasks.len(), "apply");
@@ -208,13 +210,13 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn apply_task(&mut self, id: TaskId, changelog_next: Option<Offset>, now: Now) {
-        let Some(Slot::Open { task, starting, committed_at, .. }) =
+        let Some(Slot::Open { task, starting, recommit_at, .. }) =
             self.slots.get_mut(&id).map(|s| &mut s.slot)
         else {
             return;
         };
         task.apply(changelog_next.unwrap_or(Offset(0)));
-        *committed_at = now.mono;
+        *recommit_at = now.mono + RECOMMIT_INTERVAL;
         if std::mem::take(starting) {
             for input in &task.inputs {
                 let (partition, offset) = (input.partition.clone(), input.next);
@@ -318,29 +320,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.fail(Failure::State(format!("task {task}: {error}")));
         }
         self.purge(now);
-    }
-
-    /// Deletes consumed records of repartition topics, now and then.
-    fn purge(&mut self, now: Now) {
-        const PURGE_INTERVAL: Duration = Duration::from_secs(10);
-        if !self.settings.state.purge_repartition_topics
-            || now.mono < self.purged_at + PURGE_INTERVAL
-        {
-            return;
-        }
-        self.purged_at = now.mono;
-        let mut purges = vec![];
-        for task in self.open_tasks() {
-            let sources = &self.plan.subtopologies[task.id.subtopology].sources;
-            for input in task.inputs.iter().filter(|i| sources[i.source].repartition) {
-                purges.push((input.partition.clone(), input.committed));
-            }
-        }
-        for (partition, before) in purges {
-            if before.0 > 0 {
-                self.log.submit(Request::Purge { partition, before });
-            }
-        }
     }
 }
 

@@ -44,30 +44,22 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.note_refusal(lane, &result);
                 self.machine.handle_aborted(lane, result);
             }
-            Event::OffsetsCommitted { result, .. } => {
-                if let Err(reason) = result {
-                    tracing::warn!(%reason, "offsets outside a transaction were not committed");
-                }
-            }
+            Event::OffsetsCommitted { id, result } => self.offsets_committed(id, result),
             Event::Blockers { id, result } => self.blockers_answered(id, result, now),
             Event::Fenced { id, result } => self.fenced(id, result, now),
             Event::Described { id, result } => self.described(id, result),
             Event::GroupDescribed { id, result } => self.group_described(id, result),
-            Event::ReadFailed { partition, cause } => self.read_failed(&partition, &cause),
+            Event::ReadFailed { partition, cause } => self.read_failed(partition, &cause),
             Event::Fatal(cause) => self.fatal(&cause),
         }
     }
 
-    fn read_failed(&mut self, partition: &TopicPartition, cause: &ReadFailure) {
+    fn read_failed(&mut self, partition: TopicPartition, cause: &ReadFailure) {
         if recover(&Failed::Read(cause)) == Recovery::RetryCall {
             return tracing::warn!(%partition, ?cause, "read failed, the log tries on");
         }
         match cause {
-            ReadFailure::OutOfRange => self.fail(Failure::Topics(format!(
-                "position of {partition} is out of range: records that were not processed are \
-                 gone, or the topic was created again; nothing is skipped, `tidemill reset` \
-                 starts over"
-            ))),
+            ReadFailure::OutOfRange => self.out_of_range(partition),
             ReadFailure::UnknownPartition => self.fail(Failure::Topics(format!(
                 "{partition} does not exist any more: the topic was deleted"
             ))),

@@ -14,6 +14,7 @@ use crate::{
         restore::{RestoreError, RestoreJob, RestoreOutcome, RestoreService},
         stream_thread::{
             commit::ASK_AGAIN,
+            processing::RECOMMIT_SOON,
             slot::{Question, Slot},
             thread::{Failure, StreamThread},
             topics_watch::partitions_changed,
@@ -68,6 +69,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let task = match self.questions.remove(&id) {
             Some(Question::Offsets(task)) => task,
             Some(Question::Resolve { epoch }) => return self.resolve_answered(epoch, result, now),
+            Some(Question::OutOfRange(at)) => return self.out_of_range_answered(&at, result),
             _ => return,
         };
         match self.slots.get(&task).map(|s| &s.slot) {
@@ -364,7 +366,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 task: Box::new(task),
                 starting,
                 checking: None,
-                committed_at: self.now_mono,
+                recommit_at: self.now_mono + RECOMMIT_SOON,
                 spilled_at: self.now_mono,
             },
         );

@@ -82,6 +82,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     pub(super) fn close(&mut self, id: TaskId, now: Now) {
         self.restore.cancel(id);
         let Some(state) = self.slots.remove(&id) else { return };
+        for partition in self.inputs_of(id) {
+            self.out_of_range.remove(&partition);
+        }
         if let Slot::Open { mut task, .. } = state.slot
             && let Err(error) = task.spill(now.wall)
         {

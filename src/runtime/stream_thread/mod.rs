@@ -3,6 +3,7 @@
 //! Start at [`StreamThread::step`]. The files follow its duties: `thread` (the step), `membership`
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
 //! (records into the running epoch), `commit` (the epoch's actions), `events` (what the log says),
+//! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
 //! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics that change),
 //! `publishing` (its status), `markers` (commits whose marker
 //! never comes);
@@ -17,6 +18,8 @@ mod membership;
 mod orphans;
 mod processing;
 mod publishing;
+mod purge;
+mod reading;
 mod slot;
 mod thread;
 mod topics_watch;

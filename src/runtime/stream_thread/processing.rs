@@ -23,9 +23,13 @@ use crate::{
 /// Records processed in one step, so that events are served in between.
 const RECORDS_PER_STEP: u64 = 4_096;
 
-/// Offsets of an idle task are repeated after this time: Kafka expires those of topics that no
-/// member subscribes to (EOS-8).
-const RECOMMIT_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Offsets of an idle task are committed again after this time: Kafka expires those of topics that
+/// no member subscribes to (EOS-8).
+pub(super) const RECOMMIT_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// The same for a task that was just opened: when its offsets were last committed is not known, and
+/// owners that follow each other more often than hourly must not let them expire.
+pub(super) const RECOMMIT_SOON: Duration = Duration::from_secs(60);
 
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Processes pending records within the epoch's limits; true when there is more to do now.
@@ -54,10 +58,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .slots
             .iter()
             .filter_map(|(id, state)| match &state.slot {
-                Slot::Open { task, starting, checking: None, committed_at, .. } => (!task.touched
+                Slot::Open { task, starting, checking: None, recommit_at, .. } => (!task.touched
                     && (task.timers_due(now.wall)
                         || (*starting && task.oldest_sealed().is_none())
-                        || now.mono >= *committed_at + RECOMMIT_INTERVAL))
+                        || now.mono >= *recommit_at))
                     .then_some(*id),
                 _ => None,
             })

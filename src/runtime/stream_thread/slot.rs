@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     record::{Offset, TopicName, TopicPartition},
     runtime::{
-        CommittedOffset, EpochSample, RequestId, output::EpochBuffer, plan::TaskId,
+        CommittedOffset, EpochSample, OffsetCommit, RequestId, output::EpochBuffer, plan::TaskId,
         stream_thread::blocked::BlockedTask, task::Task,
     },
     state::TaskState,
@@ -39,13 +39,14 @@ pub(super) enum Slot {
     Restoring { offsets: Vec<CommittedOffset>, remaining: i64 },
     /// Start positions of inputs without a committed offset are being asked for.
     Bounds { offsets: Vec<CommittedOffset>, state: Option<Box<TaskState>>, question: RequestId },
-    /// Open. `starting`: its start position is not committed yet (EOS-8).
+    /// Open. `starting`: its start position is not committed yet (EOS-8). `recommit_at`: when its
+    /// offsets are committed again if nothing happens.
     Open {
         task: Box<Task>,
         starting: bool,
         /// After a failure it takes no part before its last commit is seen in the changelog.
         checking: Option<Check>,
-        committed_at: Duration,
+        recommit_at: Duration,
         spilled_at: Duration,
     },
     /// Stopped with a reason; looked at again now and then.
@@ -74,6 +75,8 @@ pub(super) enum Question {
     Bounds(TaskId),
     Marker(TaskId),
     Resolve { epoch: u64 },
+    Commit(Vec<OffsetCommit>),
+    OutOfRange(TopicPartition),
     Blockers { task: TaskId, changelog: bool },
     Fence { task: TaskId, transactional_id: String },
     Describe(Vec<TopicName>),

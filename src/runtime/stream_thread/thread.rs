@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    record::TopicPartition,
+    record::{Timestamp, TopicPartition},
     runtime::{
         Counters, EpochSample, Guarantee, Log, Now, Request, RequestId, StateSettings, StatusBoard,
         epoch::{EpochLimits, EpochMachine},
@@ -18,6 +18,7 @@ use crate::{
         restore::RestoreService,
         stream_thread::{
             orphans::Orphans,
+            purge::Purging,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
         },
         task::Task,
@@ -111,7 +112,9 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) samples: Vec<EpochSample>,
     pub(super) published_at: Option<Duration>,
     described_at: Duration,
-    pub(super) purged_at: Duration,
+    /// Partitions whose position does not exist, and when the group is asked about them next.
+    pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
+    pub(super) purging: Purging,
     pub(super) orphans: Orphans,
     /// For the mutant that never takes a fresh one.
     #[cfg(feature = "mutants")]
@@ -158,7 +161,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             samples: vec![],
             published_at: None,
             described_at: Duration::ZERO,
-            purged_at: Duration::ZERO,
+            out_of_range: BTreeMap::new(),
+            purging: Purging::default(),
             orphans: Orphans::default(),
             #[cfg(feature = "mutants")]
             first_membership: None,
@@ -224,6 +228,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.slots.iter().filter_map(running).collect()
     }
 
+    /// The earliest processing-time timer of its open tasks (the embedded log, which moves time on).
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.open_tasks().filter_map(Task::next_timer).min()
+    }
+
     /// The log, for simulations that reach behind the seam.
     pub fn log_mut(&mut self) -> &mut L {
         &mut self.log
@@ -267,6 +276,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.describe();
         }
         self.look_for_orphans(now);
+        self.look_out_of_range(now);
         if let Some((epoch, at)) = self.resolve_again
             && now.mono >= at
         {
@@ -282,7 +292,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         } else {
             Duration::from_millis(5)
         };
-        let timers = self.open_tasks().filter_map(Task::next_timer).min().map(|time| {
+        let timers = self.next_timer().map(|time| {
             let ms = u64::try_from(time.0.saturating_sub(now.wall.0)).unwrap_or_default();
             now.mono.saturating_add(Duration::from_millis(ms))
         });
