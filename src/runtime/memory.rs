@@ -7,13 +7,13 @@
 
 /// Of the limit, in hundredths; together 100.
 const RESERVE: u64 = 15;
-const CACHE: u64 = 27;
+const CACHE: u64 = 23;
 const LAYERS: u64 = 12;
 const EPOCHS: u64 = 15;
 const BYTE_STORE: u64 = 13;
 const FETCH: u64 = 6;
 const PRODUCE: u64 = 6;
-const RESTORE: u64 = 6;
+const RESTORE: u64 = 10;
 
 const MIB: u64 = 1 << 20;
 
@@ -30,6 +30,7 @@ const MACHINE_UNKNOWN: u64 = 2048 * MIB;
 const FETCH_MAX: u64 = 128 * MIB;
 const PRODUCE_MAX: u64 = 256 * MIB;
 const RESTORE_MAX: u64 = 512 * MIB;
+const RESTORE_QUEUE_MAX: u64 = 32 * MIB;
 const LAYERS_MAX: u64 = 512 * MIB;
 const EPOCHS_MAX: u64 = 512 * MIB;
 
@@ -218,13 +219,19 @@ impl MemoryPlan {
         ClientMemory {
             fetch: QueueLimit::of(self.fetch / 4),
             produce: QueueLimit::of(self.produce / 2),
-            restore: QueueLimit::of(self.restore / 4),
+            restore: QueueLimit::of(self.restore_queue()),
         }
+    }
+
+    /// What fills while a batch is taken in needs no more to keep the reader busy.
+    fn restore_queue(&self) -> u64 {
+        (self.restore / 8).min(RESTORE_QUEUE_MAX)
     }
 
     /// Changes that restores of a thread may hold.
     pub fn restore_bytes(&self) -> u64 {
-        self.restore / 2
+        // The queue, as much again with the thread, and in requests on their way.
+        self.restore - 3 * self.restore_queue()
     }
 
     /// Every part, by name, for the log and the metrics: of the process.

@@ -6,6 +6,9 @@
 
 use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
 
+/// Stands for the length of a value that there is not; no record is that long.
+const DELETED: u32 = u32::MAX;
+
 /// Keys and values in one arena, and where each lies.
 #[derive(Debug, Default)]
 pub struct ChangeLog {
@@ -15,10 +18,13 @@ pub struct ChangeLog {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
+    /// The first bytes of the key, zeroes behind a shorter one: most comparisons end here, without
+    /// a look into the arena.
+    prefix: u64,
     start: u64,
     key: u32,
-    /// `None` deletes the key.
-    value: Option<u32>,
+    /// [`DELETED`] where the key is deleted.
+    value: u32,
 }
 
 impl ChangeLog {
@@ -29,14 +35,19 @@ impl ChangeLog {
             // By a quarter, not by doubling: what is reserved counts (MEM-1).
             self.arena.reserve_exact(needed.max(self.arena.len() / 4).max(4_096));
         }
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(DELETED - 1);
         let start = self.arena.len() as u64;
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value.unwrap_or_default());
         if self.places.len() == self.places.capacity() {
             self.places.reserve_exact((self.places.len() / 4).max(64));
         }
-        self.places.push(Place { start, key: length(key), value: value.map(length) });
+        self.places.push(Place {
+            prefix: prefix(key),
+            start,
+            key: length(key),
+            value: value.map_or(DELETED, length),
+        });
     }
 
     /// Whether there is nothing.
@@ -56,15 +67,30 @@ impl ChangeLog {
 
     fn value(&self, place: Place) -> Option<&[u8]> {
         let start = usize::try_from(place.start).unwrap_or(usize::MAX) + place.key as usize;
-        place.value.map(|length| self.arena.get(start..start + length as usize).unwrap_or_default())
+        let there = place.value != DELETED;
+        there.then(|| self.arena.get(start..start + place.value as usize).unwrap_or_default())
     }
+}
+
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; size_of::<u64>()];
+    let length = key.len().min(first.len());
+    if let (Some(to), Some(from)) = (first.get_mut(..length), key.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    u64::from_be_bytes(first)
 }
 
 impl FrozenChanges for ChangeLog {
     fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError> {
         let mut sorted = self.places.clone();
         // The last change of a key first: it is the one that counts.
-        sorted.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)).then(b.start.cmp(&a.start)));
+        sorted.sort_unstable_by(|a, b| {
+            a.prefix
+                .cmp(&b.prefix)
+                .then_with(|| self.key(*a).cmp(self.key(*b)))
+                .then(b.start.cmp(&a.start))
+        });
         let mut last: Option<&[u8]> = None;
         for place in sorted {
             let key = self.key(place);

@@ -28,12 +28,14 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_millis(50);
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Hands queued records to their producers, in epoch order, and reports sealed epochs as sent.
     pub(super) fn send(&mut self, now: Now) {
+        self.queue_is_full = false;
         for index in 0..self.epochs.len() {
             let epoch = &mut self.epochs[index];
             let number = epoch.number;
             let Some(lane) = self.machine.may_send(number) else { return };
             let all = epoch.buffer.send(&mut self.log, lane, &self.plan.topics);
             if !all || !epoch.sealed {
+                self.queue_is_full = !all;
                 return;
             }
             if let Some(EpochAction::Flush { lane, .. }) =

@@ -125,6 +125,8 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     /// For the mutant that never takes a fresh one.
     #[cfg(feature = "mutants")]
     pub(super) first_membership: Option<crate::runtime::GroupMetadata>,
+    /// The client takes no more records until some are acknowledged.
+    pub(super) queue_is_full: bool,
 }
 
 /// Events handled in one step.
@@ -175,6 +177,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             memory_short: false,
             #[cfg(feature = "mutants")]
             first_membership: None,
+            queue_is_full: false,
         }
     }
 
@@ -297,8 +300,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn wait_until(&self, now: Now) -> Duration {
-        let tick = if self.memory_short {
-            // A spill's end is no event.
+        let tick = if self.memory_short || self.queue_is_full {
+            // Neither a spill's end nor an acknowledgement is an event.
             Duration::from_millis(1)
         } else if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
             Duration::from_millis(100)

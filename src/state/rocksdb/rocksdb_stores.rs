@@ -41,7 +41,8 @@ impl SharedResources {
             false,
             cache.clone(),
         );
-        Self { cache, write_buffers, spiller: Spiller::default(), settings }
+        let spiller = Spiller::new(settings.background_threads);
+        Self { cache, write_buffers, spiller, settings }
     }
 
     /// Who writes.

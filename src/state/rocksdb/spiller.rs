@@ -1,6 +1,6 @@
 //! Writes frozen changes into RocksDB beside the stream threads.
 //!
-//! One thread per process, since a disk gains nothing from more. A write is one sorted table that
+//! A few threads per process: while one waits for the disk, another sorts. A write is one sorted table that
 //! holds the changes *and* the positions, ingested as a whole; a small one is one write batch,
 //! which costs no file of its own. Either is atomic. The two may follow each other in any order:
 //! both hold the positions' key, so RocksDB sees them overlap, and flushes what an ingested table
@@ -45,13 +45,18 @@ enum Work {
     Discard(Arc<dyn FrozenChanges>),
 }
 
-/// The thread and the way to it; it starts with the first write, and ends when this is dropped.
-#[derive(Default)]
+/// The threads and the way to them; they start with the first write, and end when this is dropped.
 pub(super) struct Spiller {
+    threads: u16,
     work: Mutex<Option<Sender<Work>>>,
 }
 
 impl Spiller {
+    /// So many threads, none of them started.
+    pub(super) fn new(threads: u16) -> Self {
+        Self { threads: threads.max(1), work: Mutex::new(None) }
+    }
+
     /// Starts a write; its outcome comes out of the receiver.
     pub(super) fn begin(
         &self,
@@ -63,7 +68,9 @@ impl Spiller {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = match &*work {
             Some(sender) => sender.clone(),
-            None => work.insert(start().map_err(|error| failed(error.to_string()))?).clone(),
+            None => {
+                work.insert(start(self.threads).map_err(|error| failed(error.to_string()))?).clone()
+            }
         };
         sender
             .send(Work::Write(job, done))
@@ -81,24 +88,37 @@ impl Spiller {
     }
 }
 
-fn start() -> std::io::Result<Sender<Work>> {
+fn start(threads: u16) -> std::io::Result<Sender<Work>> {
     let (sender, queue) = channel::<Work>();
-    let run = move || {
-        for work in queue {
-            match work {
-                Work::Write(job, done) => {
-                    let result = job.run();
-                    // The database is closed before its owner hears: it may open it anew.
-                    drop(job);
-                    // An owner that is gone wants no answer.
-                    let _gone = done.send(result);
-                }
-                Work::Discard(changes) => drop(changes),
+    let queue = Arc::new(Mutex::new(queue));
+    for number in 0..threads {
+        let queue = Arc::clone(&queue);
+        let next = move || {
+            // Held while waiting: one thread waits at the queue, the others for it.
+            queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+        };
+        thread::Builder::new().name(format!("spill-{number}")).spawn(move || {
+            while let Some(work) = next() {
+                work.carry_out();
             }
-        }
-    };
-    thread::Builder::new().name("spill".to_owned()).spawn(run)?;
+        })?;
+    }
     Ok(sender)
+}
+
+impl Work {
+    fn carry_out(self) {
+        match self {
+            Self::Write(job, done) => {
+                let result = job.run();
+                // The database is closed before its owner hears: it may open it anew.
+                drop(job);
+                // An owner that is gone wants no answer.
+                let _gone = done.send(result);
+            }
+            Self::Discard(changes) => drop(changes),
+        }
+    }
 }
 
 impl SpillJob {
