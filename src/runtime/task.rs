@@ -206,6 +206,23 @@ impl Task {
         }
     }
 
+    /// As [`Task::spill`], on the byte store's own time where it has a thread for it; false while
+    /// an earlier spill goes on.
+    pub fn spill_behind(&mut self, now: Timestamp) -> Result<bool, StateError> {
+        match &self.subtopology().changelog {
+            Some(changelog) => {
+                let topic_id = changelog.topic_id.clone();
+                self.state.spill_behind(&topic_id, now)
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Notes the outcome of a spill that goes on; see [`TaskState::settle_spill`].
+    pub fn settle_spill(&mut self) -> Result<bool, StateError> {
+        self.state.settle_spill(false)
+    }
+
     /// Bytes that a spill would write.
     pub fn committed_bytes(&self) -> usize {
         self.state.committed_bytes()
@@ -213,7 +230,8 @@ impl Task {
 
     /// Bytes of committed layer and byte store.
     pub fn state_bytes(&self) -> u64 {
-        self.state.committed_bytes() as u64 + self.state.store_bytes()
+        let memory = self.state.committed_bytes() + self.state.spilling_bytes();
+        memory as u64 + self.state.store_bytes()
     }
 
     /// Bytes of typed resident entries.

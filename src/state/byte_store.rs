@@ -2,6 +2,8 @@
 //!
 //! Knows bytes, positions and atomic writes; nothing of epochs in progress, types or Kafka.
 
+use std::sync::Arc;
+
 use crate::state::{Positions, StateError};
 
 /// A change of one key: `None` deletes it.
@@ -9,6 +11,12 @@ pub type Change = (Box<[u8]>, Option<Box<[u8]>>);
 
 /// An entry: key and value.
 pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// Changes that are written behind the caller's back: it keeps them to read from meanwhile.
+pub trait Changes: Send + Sync {
+    /// Hands over every change, sorted by key, one per key.
+    fn each(&self, give: &mut dyn FnMut(&[u8], Option<&[u8]>));
+}
 
 /// An ordered key-value store of bytes for one task.
 ///
@@ -32,6 +40,25 @@ pub trait ByteStore: Send {
         changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
         positions: &Positions,
     ) -> Result<(), StateError>;
+
+    /// As `write` and then `flush`, possibly on a thread of the store's own: it is done when
+    /// `written` says so, and until then nothing else is written. Errors: it cannot even begin.
+    fn write_behind(
+        &mut self,
+        changes: Arc<dyn Changes>,
+        positions: &Positions,
+    ) -> Result<(), StateError> {
+        let mut sorted = Vec::new();
+        changes.each(&mut |key, value| sorted.push((key.to_vec(), value.map(<[u8]>::to_vec))));
+        self.write(&mut sorted.iter().map(|(key, value)| (&**key, value.as_deref())), positions)?;
+        self.flush()
+    }
+
+    /// The outcome of the last `write_behind`, once; `None` while it goes on. With `wait` it is
+    /// waited for.
+    fn written(&mut self, _wait: bool) -> Option<Result<(), StateError>> {
+        Some(Ok(()))
+    }
 
     /// Starts to make everything written so far survive the process.
     fn flush(&mut self) -> Result<(), StateError>;

@@ -21,7 +21,7 @@ mod timers;
 mod value;
 mod value_state;
 
-pub use byte_store::{ByteStore, ByteStores, Change, Entry};
+pub use byte_store::{ByteStore, ByteStores, Change, Changes, Entry};
 pub use catalogue::{CatalogueError, StoreCatalogue};
 pub use changelog::{ChangelogError, ChangelogRecord};
 pub use directory::{StateBackend, StateDirectory};

@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     iter,
+    sync::Arc,
 };
 
 use crate::{
@@ -27,6 +28,9 @@ use crate::{
     },
     time::{TimerDomain, TimerFired},
 };
+
+#[path = "task_state_spill.rs"]
+mod spill;
 
 /// Epochs that can be sealed and not yet committed (EOS-6).
 const SEALED_MAX: usize = 2;
@@ -48,6 +52,8 @@ pub struct TaskState {
     running_number: u64,
     sealed: VecDeque<Overlay>,
     committed: Overlay,
+    /// What is being written to the store, and read from here until it is there.
+    spilling: Option<Arc<Overlay>>,
     store: Box<dyn ByteStore>,
     /// Of the last committed epoch.
     marker: Option<EpochMarker>,
@@ -91,6 +97,7 @@ impl TaskState {
             running_number: 1,
             sealed: VecDeque::new(),
             committed: Overlay::default(),
+            spilling: None,
             store,
             marker,
             changelog_next,
@@ -136,7 +143,8 @@ impl TaskState {
             let value = change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec));
             return Ok((value.transpose()?, Layer::Uncommitted));
         }
-        let value = match self.committed.get(key) {
+        let spilling = || self.spilling.as_ref().and_then(|overlay| overlay.get(key));
+        let value = match self.committed.get(key).or_else(spilling) {
             Some(change) => change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec)),
             None => self.store.get(key)?.map(value::unframe_owned),
         };
@@ -155,7 +163,8 @@ impl TaskState {
 
     /// The live entries with `from <= key < to` over all layers, in key order.
     pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<Entry>, StateError> {
-        let overlays = iter::once(&self.committed).chain(&self.sealed).chain([&self.running]);
+        let committed = self.spilling.as_deref().into_iter().chain([&self.committed]);
+        let overlays = committed.chain(&self.sealed).chain([&self.running]);
         let live = scan::merged(overlays, &*self.store, from, to);
         let entries = live.filter(|entry| match entry {
             Ok((key, _)) => keys::store_of(key) != Some(ENGINE_STORE),
@@ -224,8 +233,8 @@ impl TaskState {
         self.running_number += 1;
     }
 
-    /// The changes of the youngest sealed overlay, in key order: what goes to the changelog, as
-    /// it is.
+    /// The changes of the youngest sealed overlay, one per key, in the order in which the keys were
+    /// first changed: what goes to the changelog, as it is.
     pub fn sealed_changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.sealed.back().into_iter().flat_map(Overlay::iter)
     }
@@ -278,18 +287,6 @@ impl TaskState {
         self.committed.bytes()
     }
 
-    /// Writes the committed layer and the task's positions to the byte store as one unit, and
-    /// empties the layer. `topic_id` is the changelog's; `now` is recorded for the age check.
-    /// Nothing happens before the first commit. Errors: the store cannot be written; the layer
-    /// is kept then.
-    pub fn spill(&mut self, topic_id: &str, now: Timestamp) -> Result<(), StateError> {
-        let Some(changelog_next) = self.changelog_next else { return Ok(()) };
-        let positions = self.positions(changelog_next, topic_id, now);
-        self.store.write(&mut self.committed.iter(), &positions)?;
-        self.committed.clear();
-        self.store.flush()
-    }
-
     /// Gives the byte store back, dropping what is not spilled.
     pub fn into_store(self) -> Box<dyn ByteStore> {
         self.store
@@ -303,32 +300,6 @@ impl TaskState {
     /// Bytes in the byte store, roughly.
     pub fn store_bytes(&self) -> u64 {
         self.store.size_bytes()
-    }
-
-    /// Breaks EOS-2 on purpose: writes the youngest sealed epoch to the byte store under the
-    /// positions of the last committed one. For the negative control.
-    #[cfg(feature = "mutants")]
-    pub fn write_before_commit(
-        &mut self,
-        topic_id: &str,
-        now: Timestamp,
-    ) -> Result<(), StateError> {
-        let next = self.changelog_next.unwrap_or(Offset(0));
-        let positions = self.positions(next, topic_id, now);
-        let none = Overlay::default();
-        let youngest = self.sealed.back().unwrap_or(&none);
-        self.store.write(&mut youngest.iter(), &positions)?;
-        self.store.flush()
-    }
-
-    fn positions(&self, changelog_next: Offset, topic_id: &str, now: Timestamp) -> Positions {
-        Positions {
-            changelog_next,
-            changelog_topic_id: topic_id.to_owned(),
-            marker: self.marker.clone(),
-            whole: true,
-            written_at: now,
-        }
     }
 
     /// The change of a key in the epochs in progress, the youngest first.

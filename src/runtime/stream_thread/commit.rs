@@ -275,6 +275,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let state = self.settings.state.clone();
         let total: usize = self.open_tasks().map(Task::committed_bytes).sum();
         let over = total as u64 > state.spill_bytes.as_u64();
+        // Spills that cannot keep up are waited for (MEM-1).
+        let far_over = total as u64 > 2 * state.spill_bytes.as_u64();
         let open = self.open_tasks().count().max(1);
         let budget = usize::try_from(state.cache_bytes.as_u64()).unwrap_or(usize::MAX) / open;
         let mut failed = None;
@@ -285,13 +287,24 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             {
                 failed = Some((*id, error));
             }
+            if let Err(error) = task.settle_spill() {
+                failed = Some((*id, error));
+            }
             let due = now.mono >= *spilled_at + state.spill_interval;
             if (over || due) && task.committed_bytes() > 0 {
-                match task.spill(now.wall) {
-                    Ok(()) => self.counters.spills += 1,
+                let spilled = if far_over {
+                    task.spill(now.wall).map(|()| true)
+                } else {
+                    task.spill_behind(now.wall)
+                };
+                match spilled {
+                    Ok(true) => {
+                        (self.counters.spills, *spilled_at) = (self.counters.spills + 1, now.mono)
+                    }
+                    // The one before still goes on: at the next commit.
+                    Ok(false) => {}
                     Err(error) => failed = Some((*id, error)),
                 }
-                *spilled_at = now.mono;
             } else if due {
                 *spilled_at = now.mono;
             }

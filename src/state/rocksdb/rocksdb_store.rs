@@ -1,23 +1,33 @@
 //! The byte store of one task in RocksDB.
+//!
+//! A large write takes tens of milliseconds, which the stream thread does not have: it is done by a
+//! thread of its own, one at a time.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use rocksdb::{DB, Direction, Error, ErrorKind, FlushOptions, IteratorMode, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
 
 use super::position_frame::{self, PositionError};
-use crate::state::{ByteStore, Entry, Positions, StateError, keys::POSITIONS_KEY};
+use crate::state::{ByteStore, Changes, Entry, Positions, StateError, keys::POSITIONS_KEY};
 
 /// An open RocksDB.
 pub(super) struct RocksDbByteStore {
     name: String,
     path: String,
-    db: DB,
+    db: Arc<DB>,
+    /// Writes what `write_behind` was given.
+    writer: Option<JoinHandle<Result<(), StateError>>>,
 }
 
 impl RocksDbByteStore {
     /// Wraps an open database, whose positions are checked. Errors: they are damaged, or newer
     /// than this version.
     pub(super) fn new(name: &str, path: String, db: DB) -> Result<Self, StateError> {
-        let store = Self { name: name.to_owned(), path, db };
+        let store = Self { name: name.to_owned(), path, db: Arc::new(db), writer: None };
         store.positions()?;
         Ok(store)
     }
@@ -25,6 +35,46 @@ impl RocksDbByteStore {
     fn failed(&self, error: Error) -> StateError {
         state_error(&self.name, error)
     }
+
+    /// Completes a batch with the positions.
+    fn position(&self, batch: &mut WriteBatch, positions: &Positions) -> Result<(), StateError> {
+        let framed = position_frame::encode(positions).map_err(|error| StateError::Store {
+            store: self.name.clone(),
+            reason: error.to_string(),
+        })?;
+        batch.put(POSITIONS_KEY, framed);
+        Ok(())
+    }
+}
+
+impl Drop for RocksDbByteStore {
+    fn drop(&mut self) {
+        // Whoever opens or wipes the directory next must find it closed. A write that fails now
+        // is one that a crash would have lost.
+        let _outcome = self.written(true);
+    }
+}
+
+/// Adds a change to a batch.
+fn add(batch: &mut WriteBatch, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => batch.put(key, value),
+        None => batch.delete(key),
+    }
+}
+
+/// Writes a batch, without RocksDB's own log: the changelog is it.
+fn write(db: &DB, batch: WriteBatch) -> Result<(), Error> {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    db.write_opt(batch, &options)
+}
+
+/// Starts a flush.
+fn flush(db: &DB) -> Result<(), Error> {
+    let mut options = FlushOptions::default();
+    options.set_wait(false);
+    db.flush_opt(&options)
 }
 
 /// What RocksDB reports, in our terms: what is not readable as it was written is damaged, and
@@ -73,25 +123,45 @@ impl ByteStore for RocksDbByteStore {
     ) -> Result<(), StateError> {
         let mut batch = WriteBatch::default();
         for (key, value) in changes {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            }
+            add(&mut batch, key, value);
         }
-        let framed = position_frame::encode(positions).map_err(|error| StateError::Store {
+        self.position(&mut batch, positions)?;
+        write(&self.db, batch).map_err(|error| self.failed(error))
+    }
+
+    fn write_behind(
+        &mut self,
+        changes: Arc<dyn Changes>,
+        positions: &Positions,
+    ) -> Result<(), StateError> {
+        let mut batch = WriteBatch::default();
+        self.position(&mut batch, positions)?;
+        let (db, name) = (Arc::clone(&self.db), self.name.clone());
+        let work = move || {
+            changes.each(&mut |key, value| add(&mut batch, key, value));
+            drop(changes);
+            write(&db, batch).and_then(|()| flush(&db)).map_err(|error| state_error(&name, error))
+        };
+        let writer = thread::Builder::new().name("spill".to_owned()).spawn(work);
+        self.writer = Some(writer.map_err(|error| StateError::Store {
             store: self.name.clone(),
-            reason: error.to_string(),
-        })?;
-        batch.put(POSITIONS_KEY, framed);
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
+            reason: format!("no thread for a spill: {error}"),
+        })?);
+        Ok(())
+    }
+
+    fn written(&mut self, wait: bool) -> Option<Result<(), StateError>> {
+        let Some(writer) = self.writer.take_if(|writer| wait || writer.is_finished()) else {
+            return self.writer.is_none().then_some(Ok(()));
+        };
+        Some(writer.join().unwrap_or_else(|_| {
+            let reason = "the thread that spilled has panicked".to_owned();
+            Err(StateError::Store { store: self.name.clone(), reason })
+        }))
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
-        let mut options = FlushOptions::default();
-        options.set_wait(false);
-        self.db.flush_opt(&options).map_err(|error| self.failed(error))
+        flush(&self.db).map_err(|error| self.failed(error))
     }
 
     fn positions(&self) -> Result<Option<Positions>, StateError> {
