@@ -12,7 +12,7 @@ pub(crate) enum Keys {
     Hot,
 }
 
-/// Partitions of every topic of a workload.
+/// Partitions where a workload says nothing else.
 pub(crate) const PARTITIONS: i32 = 4;
 
 /// Bytes of a key and of a value.
@@ -29,13 +29,15 @@ pub(crate) struct Input {
     pub(crate) keys: Keys,
     /// Different keys.
     pub(crate) cardinality: u64,
+    /// Partitions of the input, and of all other topics of an application that reads it.
+    pub(crate) partitions: i32,
 }
 
 impl Input {
     /// The topic that it is pre-loaded into.
     pub(crate) fn topic(self) -> String {
         let keys = if self.keys == Keys::Hot { "hot" } else { "uniform" };
-        format!("bench-{keys}-{}", self.cardinality)
+        format!("bench-{keys}-{}-{}", self.cardinality, self.partitions)
     }
 
     /// The key's number of record `index`.
@@ -63,7 +65,7 @@ impl Input {
         );
         value.resize(VALUE_BYTES - 2, b'x');
         value.extend_from_slice(b"\"}");
-        partition_of(key, PARTITIONS)
+        partition_of(key, self.partitions)
     }
 }
 

@@ -15,11 +15,7 @@ use rdkafka::{
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 
-use crate::{
-    clock,
-    cluster::Cluster,
-    input::{Input, PARTITIONS},
-};
+use crate::{clock, cluster::Cluster, input::Input};
 
 const FLUSH: Duration = Duration::from_secs(120);
 
@@ -77,7 +73,7 @@ pub(crate) fn preload(cluster: &Cluster, input: Input, records: u64) -> Result<(
     if held == Some(records) {
         return Ok(());
     }
-    cluster.make_topic(&topic, PARTITIONS)?;
+    cluster.make_topic(&topic, input.partitions)?;
     extend(cluster, input, 0, records).map(drop)
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     cluster::{Cluster, Isolation, value},
-    input::{self, Input, PARTITIONS},
+    input::{self, Input},
     systems::{Job, Operation},
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn check(cluster: &Cluster, job: &Job, records: u64) -> Result<Verdic
 /// Every record once, as it was, in the order of its partition.
 fn copies(cluster: &Cluster, topic: &str, input: Input, records: u64) -> Result<Verdict> {
     let mut verdict = Verdict::default();
-    let mut last = vec![None; PARTITIONS as usize];
+    let mut last = vec![None; usize::try_from(input.partitions)?];
     let (mut key, mut bytes) = (vec![], vec![]);
     cluster.read(topic, Isolation::Committed, |message| {
         verdict.outputs += 1;

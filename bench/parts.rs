@@ -16,7 +16,7 @@ use target::{Met, Target};
 
 #[test]
 fn a_record_has_its_sizes_and_says_who_it_is() {
-    let input = Input { keys: Keys::Uniform, cardinality: 1_000_000 };
+    let input = Input { keys: Keys::Uniform, cardinality: 1_000_000, partitions: 4 };
     let (mut key, mut value) = (vec![], vec![]);
     for index in [0, 1, 99_999_999] {
         input.record(index, &mut key, &mut value);
@@ -29,7 +29,7 @@ fn a_record_has_its_sizes_and_says_who_it_is() {
 
 #[test]
 fn three_quarters_of_a_hot_input_are_on_a_thousand_keys() {
-    let input = Input { keys: Keys::Hot, cardinality: 1_000_000 };
+    let input = Input { keys: Keys::Hot, cardinality: 1_000_000, partitions: 4 };
     let hot = (0..100_000).filter(|index| input.key(*index) < 1_000).count();
     assert!((74_000..76_500).contains(&hot), "{hot}");
 }

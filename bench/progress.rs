@@ -9,7 +9,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 
-use crate::input::PARTITIONS;
+use crate::input::Input;
 
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -20,8 +20,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of `application` in `topic`.
-    pub(crate) fn of(bootstrap: &str, application: &str, topic: &str) -> Result<Self> {
+    /// Of `application` in `input`.
+    pub(crate) fn of(bootstrap: &str, application: &str, input: Input) -> Result<Self> {
         let consumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("group.id", application)
@@ -30,8 +30,9 @@ impl Progress {
             .set("enable.auto.commit", "false")
             .create()?;
         let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions.add_partition(topic, partition);
+        let topic = input.topic();
+        for partition in 0..input.partitions {
+            partitions.add_partition(&topic, partition);
         }
         Ok(Self { consumer, partitions })
     }

@@ -13,7 +13,6 @@ use crate::{
     changelog::{self, Changelog},
     clock,
     cluster::Cluster,
-    input::PARTITIONS,
     latency::{Quantiles, Reader},
     load::{self, Paced},
     oracle::{self, Verdict},
@@ -115,9 +114,9 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// Makes the job's topics and starts it.
     pub(crate) fn start(place: &'a Place, cluster: &'a Cluster, job: &'a Job) -> Result<Self> {
-        cluster.make_topic(&job.output(), PARTITIONS)?;
+        cluster.make_topic(&job.output(), job.input.partitions)?;
         if let (Some(changelog), System::L3 | System::L4) = (job.changelog(), job.system) {
-            cluster.make_topic(&changelog, PARTITIONS)?;
+            cluster.make_topic(&changelog, job.input.partitions)?;
         }
         let progress = progress(place, job)?;
         let broker = process::usage(place.broker_pid)?;
@@ -216,6 +215,29 @@ impl<'a> Run<'a> {
         self.process.end()
     }
 
+    /// A steady load from the first record on: latencies, and the broker's CPU-seconds per second,
+    /// once everything runs.
+    pub(crate) fn steady(mut self, per_second: f64, seconds: f64) -> Result<(Quantiles, f64)> {
+        let input = self.job.input;
+        let load = Paced::start(&self.place.bootstrap, input, 0, u64::MAX, per_second)?;
+        self.until(&[per_second as u64])?;
+        clock::pause(Duration::from_secs(3));
+        let reader = Reader::start(self.cluster, &self.job.output(), load::wall_ms())?;
+        let before = self.sample(0)?;
+        clock::pause(Duration::from_secs_f64(seconds));
+        let after = self.sample(0)?;
+        let latency = Quantiles::of(&reader.finish()?);
+        let sent = load.stop()?;
+        self.until(&[sent])?;
+        self.process.end()?;
+        let verdict = oracle::check(self.cluster, self.job, sent)?;
+        if !verdict.holds() {
+            bail!("wrong output: {:?}", verdict.example);
+        }
+        let used = after.broker.cpu_s - before.broker.cpu_s;
+        Ok((latency, used / (after.at - before.at).as_secs_f64()))
+    }
+
     /// A paced load beside the running process: latencies, and how many records were sent.
     fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, u64)> {
         let records = (per_second * seconds) as u64;
@@ -232,7 +254,7 @@ impl<'a> Run<'a> {
 
 /// The progress of a job.
 pub(crate) fn progress(place: &Place, job: &Job) -> Result<Progress> {
-    Progress::of(&place.bootstrap, &job.application, &job.input.topic())
+    Progress::of(&place.bootstrap, &job.application, job.input)
 }
 
 /// Deletes what a job left: topics and directory.

@@ -9,11 +9,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::{
-    input::{Input, PARTITIONS},
-    process::Process,
-    topologies,
-};
+use crate::{input::Input, process::Process, topologies};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -204,7 +200,7 @@ impl Job {
         command
             .args(["limit", rung, "--bootstrap", &place.bootstrap])
             .args(["--application", &self.application, "--input", &self.input.topic()])
-            .args(["--output", &self.output(), "--partitions", &PARTITIONS.to_string()])
+            .args(["--output", &self.output(), "--partitions", &self.input.partitions.to_string()])
             .args(["--epoch-ms", &self.epoch_ms.to_string()])
             .args(["--directory", &path(&self.directory(place))])
             .args(["--report", &path(&self.report(place))]);

@@ -54,6 +54,11 @@ bench_build() {
 bench_command() {
     case "${1:-}" in -h | --help | help) bench_usage && return ;; esac
     setup_build
+    if [ "${1:-}" = --instructions ]; then
+        command -v valgrind >/dev/null || setup_system instructions
+        cargo bench --locked -p tidemill --bench hot-path --profile dev --features "$FEATURES" "${BENCH_PROFILE[@]}"
+        return
+    fi
     setup_kafka
     setup_system peer
     bench_peer
@@ -74,6 +79,7 @@ bench_usage() {
 ./dev bench [--quick] [--workload W2]... [--records N] [--repetitions N]
 
   --quick          everything once with small inputs, in about five minutes
+  --instructions   only the hot path's cost in instructions, by valgrind
   --workload NAME  only this one; may be repeated
 Exit code: 0 measured, 1 Tidemill's output was wrong, 2 INVALID (a peer was slowed or wrong).
 Results: bench/results.json and results-{light,dark}.svg in cargo's target directory.

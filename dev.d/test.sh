@@ -142,7 +142,7 @@ test_command() {
     stage "simulation" pure test --features mutants --test sim -- --nocapture
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
-    stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
+    stage "native tests" cargo test --locked --workspace --lib --bins --test bench-parts --features "$FEATURES"
     stage "image" test_image
     if [ -n "$quick" ]; then
         skipped "integration" "it needs a broker (--quick)"

@@ -22,7 +22,7 @@ pub(super) const WORKLOAD: Workload = Workload { name: "W13", about: "cold start
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// One key: an input topic of its own.
-const ONE: Input = Input { keys: Keys::Uniform, cardinality: 1 };
+const ONE: Input = Input { keys: Keys::Uniform, cardinality: 1, partitions: PARTITIONS };
 
 fn run(session: &mut Session) -> Result<()> {
     let ours = cold_starts(session, System::Tidemill)?;
