@@ -81,6 +81,11 @@ compose_broken() {
     sed "$1" "$ROOT/docker-compose.yml" | "$COMPOSE" --project-directory "$ROOT" -f - config -q
 }
 
+prometheus_misspelt() {
+    sed 's/scrape_interval/scrape_intervall/' "$ROOT/deploy/prometheus.yml" >"$LOCAL/prometheus.yml"
+    "$PROMTOOL" check config "$LOCAL/prometheus.yml"
+}
+
 # Images by a name that moves (latest, none) are another image tomorrow.
 images_pinned() {
     ! sed -n 's/^ *image: *//p; s/^FROM \([^ ]*\).*/\1/p' "$ROOT/docker-compose.yml" "$ROOT/Dockerfile" |
@@ -92,6 +97,12 @@ test_compose() {
     check_refused "a misspelt key" "not allowed" compose_broken 's/restart:/restrat:/'
     check_refused "an undefined service" "undefined service" compose_broken 's/^      topics: {/      topic: {/'
     check "every image has a version" images_pinned
+    if [ -n "$PROMTOOL" ]; then
+        check "promtool reads deploy/prometheus.yml" "$PROMTOOL" check config "$ROOT/deploy/prometheus.yml"
+        check_refused "a misspelt key of it" scrape_intervall prometheus_misspelt
+    else
+        echo "deploy/prometheus.yml: SKIPPED, there is no promtool, and no apt to fetch it by"
+    fi
     check_result
 }
 

@@ -8,6 +8,7 @@ KAFKA_JARS="$CACHE/kafka-$KAFKA_VERSION"
 kafka_usage() {
     cat <<'HELP'
 ./dev kafka up     [--brokers 1|3] [--name NAME] [--dir DIR]   start; prints the bootstrap addresses
+                   [--secure]                                  also a listener with TLS and SASL/PLAIN
 ./dev kafka down   [--name NAME | --all] [--dir DIR] [--keep]  stop and delete the data (--keep keeps it)
 ./dev kafka kill   [--name NAME] --broker I                    SIGKILL one broker; `up` starts it again
 ./dev kafka status [--name NAME]                               what runs, where
@@ -24,7 +25,7 @@ kafka_command() {
         kafka_tool "$@"
         return
     fi
-    KAFKA_NAME=default KAFKA_BROKERS="" KAFKA_DIR="" KAFKA_KEEP="" KAFKA_ALL="" KAFKA_ONE=""
+    KAFKA_NAME=default KAFKA_BROKERS="" KAFKA_DIR="" KAFKA_KEEP="" KAFKA_ALL="" KAFKA_ONE="" KAFKA_SECURE=""
     while [ $# -gt 0 ]; do
         case "$1" in
         --brokers) KAFKA_BROKERS="${2:?--brokers needs 1 or 3}" && shift 2 ;;
@@ -32,6 +33,7 @@ kafka_command() {
         --dir) KAFKA_DIR="${2:?--dir needs a directory}" && shift 2 ;;
         --broker) KAFKA_ONE="${2:?--broker needs a number}" && shift 2 ;;
         --keep) KAFKA_KEEP=1 && shift ;;
+        --secure) KAFKA_SECURE=1 && shift ;;
         --all) KAFKA_ALL=1 && shift ;;
         *) die "kafka $verb: unknown argument '$1' (./dev kafka help)" ;;
         esac
@@ -89,6 +91,34 @@ kafka_free_port() {
     echo "$port"
 }
 
+# A key and a certificate that signs itself, for every broker of the cluster: secure/ca.pem is what
+# clients trust.
+kafka_certificate() {
+    local secure="$KAFKA_DIR/secure"
+    command -v openssl >/dev/null || die "openssl is needed for --secure"
+    mkdir -p "$secure"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+        -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+        -keyout "$secure/key.pem" -out "$secure/ca.pem" >"$secure/openssl.log" 2>&1 ||
+        die "no certificate: $secure/openssl.log"
+    cat "$secure/key.pem" "$secure/ca.pem" >"$secure/keystore.pem"
+    : >"$secure/ports"
+}
+
+# Appends the listener SECURE (TLS, SASL/PLAIN, user tidemill) to the properties file $1.
+kafka_secure() {
+    local secure="$KAFKA_DIR/secure" address="SECURE://127.0.0.1:$2"
+    sed -i -e "s|^\(advertised\.\)\{0,1\}listeners=.*|&,$address|" \
+        -e "s|^listener.security.protocol.map=.*|&,SECURE:SASL_SSL|" "$1"
+    cat >>"$1" <<PROPERTIES
+sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_tidemill="tidemill-secret";
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$secure/keystore.pem
+PROPERTIES
+    echo "$2" >>"$secure/ports"
+}
+
 # Writes the properties of all brokers (with $KAFKA_PROPERTIES over ours) and formats their
 # directories.
 kafka_format() {
@@ -101,6 +131,7 @@ kafka_format() {
         voters="$voters${voters:+,}$i@127.0.0.1:${cports[i]}"
     done
     cluster="T$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"
+    [ -z "$KAFKA_SECURE" ] || kafka_certificate
     local -a formats=()
     for ((i = 1; i <= n; i++)); do
         local dir="$KAFKA_DIR/broker-$i"
@@ -129,6 +160,10 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 auto.create.topics.enable=false
 ${KAFKA_PROPERTIES:-}
 PROPERTIES
+        if [ -n "$KAFKA_SECURE" ]; then
+            port=$(kafka_free_port "$used") && used="$used $port"
+            kafka_secure "$dir/server.properties" "$port"
+        fi
         echo "${ports[i]}" >"$dir/port"
         kafka_tool kafka.tools.StorageTool format -t "$cluster" -c "$dir/server.properties" \
             >"$dir/format.log" 2>&1 &
@@ -225,6 +260,8 @@ kafka_up() {
         if [ $ready -eq 0 ]; then
             touch "$KAFKA_DIR/served"
             say "Apache Kafka $KAFKA_VERSION, $n broker(s), in $KAFKA_DIR"
+            [ ! -e "$KAFKA_DIR/secure/ports" ] ||
+                say "TLS and SASL/PLAIN (tidemill, tidemill-secret) on 127.0.0.1:$(paste -sd, "$KAFKA_DIR/secure/ports"), certificate $KAFKA_DIR/secure/ca.pem"
             kafka_bootstrap
             return
         fi
@@ -233,7 +270,7 @@ kafka_up() {
             [ ! -e "$KAFKA_DIR/served" ]; then
             say "a port was taken meanwhile; once more with others"
             kafka_stop_all
-            rm -rf "$KAFKA_DIR"/broker-* "$KAFKA_DIR/brokers"
+            rm -rf "$KAFKA_DIR"/broker-* "$KAFKA_DIR/brokers" "$KAFKA_DIR/secure"
             continue
         fi
         tail -n 20 "$KAFKA_DIR"/broker-*/server.log >&2 || true
@@ -280,7 +317,7 @@ kafka_down() {
         done
     fi
     kafka_stop_all
-    [ -n "$KAFKA_KEEP" ] || rm -rf "$KAFKA_DIR"/broker-* "$KAFKA_DIR/brokers" "$KAFKA_DIR/served"
+    [ -n "$KAFKA_KEEP" ] || rm -rf "$KAFKA_DIR"/broker-* "$KAFKA_DIR/brokers" "$KAFKA_DIR/served" "$KAFKA_DIR/secure"
     [ -n "$KAFKA_KEEP" ] || rmdir "$KAFKA_DIR" 2>/dev/null && rm -f "$KAFKA_DIR.lock" || true
     say "stopped $KAFKA_DIR"
 }

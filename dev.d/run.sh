@@ -18,7 +18,7 @@ build_binaries() {
     while read -r line; do
         binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$line")
         case "${binary##*/}" in
-        tidemill | tidemill-harness) install -m 755 "$binary" "$LOCAL/bin/${binary##*/}" ;;
+        tidemill | tidemill-harness | tidemill-fault-proxy) install -m 755 "$binary" "$LOCAL/bin/${binary##*/}" ;;
         esac
     done <"$LOCAL/build.json"
     [ -x "$LOCAL/bin/tidemill" ] && [ -x "$LOCAL/bin/tidemill-harness" ] ||
@@ -29,6 +29,7 @@ build_binaries() {
 # however it ends.
 with_kafka() {
     KAFKA_NAME="$1" KAFKA_BROKERS="$2" KAFKA_DIR="$LOCAL/kafka/$1" KAFKA_KEEP="" KAFKA_ALL=""
+    KAFKA_SECURE="${3:-}"
     trap 'kafka_down' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -76,18 +77,30 @@ demo_command() {
     harness_command demo --text "$text" "$@"
 }
 
+# --tier 1 and 2 run on three brokers, which are killed and rolled, too.
 torture_command() {
+    local brokers=1 tier=0 previous="" argument
+    for argument in "$@"; do
+        [ "$previous" = --tier ] && tier="$argument"
+        previous="$argument"
+    done
+    [ "$tier" = 0 ] || brokers=3
     if [ "${1:-}" = --brokers ]; then
-        harness_command "$1" "${2:-}" torture "${@:3}"
-    else
-        harness_command torture "$@"
+        brokers="${2:?--brokers needs 1 or 3}"
+        shift 2
     fi
+    setup_build
+    setup_kafka
+    build_binaries
+    with_kafka "torture-$$" "$brokers"
+    harness torture --dev "$ROOT/dev" --kafka-dir "$KAFKA_DIR" "$@"
 }
 
 sim_command() {
     setup_build
     [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
-    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- --nocapture
+    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- \
+        --nocapture --exact seeds::every_seed_is_exactly_once
 }
 
 tidy_command() {

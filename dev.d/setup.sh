@@ -25,6 +25,7 @@ setup_missing() {
     kafka)
         [ -e "$KAFKA_JARS/.complete" ] || command -v mvn >/dev/null || echo maven
         command -v java >/dev/null || echo default-jre-headless
+        command -v openssl >/dev/null || echo openssl
         ;;
     instructions) command -v valgrind >/dev/null || echo valgrind ;;
     peer)
@@ -144,6 +145,27 @@ setup_compose() {
     ) 9>"$dir.lock"
 }
 
+# promtool, which checks Prometheus' configuration: the one that is there, else out of Debian's
+# package, which is not installed, since that would start a Prometheus. Empty where there is no apt.
+setup_promtool() {
+    PROMTOOL=$(command -v promtool || true)
+    [ -z "$PROMTOOL" ] || return 0
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+    local dir="$CACHE/promtool"
+    (
+        flock 9
+        [ -x "$dir/promtool" ] && exit 0
+        say "fetching promtool out of the Debian package prometheus into $dir (19 MB, not installed)"
+        rm -rf "$dir" && mkdir -p "$dir" && cd "$dir"
+        apt-get download prometheus >&2 || {
+            [ "$(id -u)" -eq 0 ] && apt-get update >&2 && apt-get download prometheus >&2
+        }
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool
+        rm -f prometheus_*.deb
+    ) 9>"$dir.lock" || say "promtool cannot be fetched"
+    [ ! -x "$dir/promtool" ] || PROMTOOL="$dir/promtool"
+}
+
 # JSON schemas of Kubernetes' objects, made from the API's own description.
 setup_schemas() {
     SCHEMAS="$CACHE/kubernetes-$KUBERNETES_VERSION-schemas"
@@ -184,6 +206,7 @@ setup_deploy() {
     setup_helm
     setup_compose
     setup_kubeconform
+    setup_promtool
     setup_schemas
 }
 

@@ -1,8 +1,8 @@
 # Everything CI runs, as stages that each print a name, what they ran and their seconds. The last
 # line adds up all runners' own counts; a stage without a runner counts as one check.
 
-# Every kind of fault, in minutes.
-SHORT_TORTURE="--kills 24 --seed 7 --transfers 200000 --accounts 20000"
+# Every kind of fault that one broker allows, in minutes.
+SHORT_TORTURE="--tier 0 --seed 7"
 
 # What the engine logs while tests break it goes to the stage's log file alone.
 LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '
@@ -107,6 +107,7 @@ test_shell() {
     for file in dev dev.d/*.sh .ci/run; do
         check "$file" bash -n "$file"
     done
+    check "every mutant has a check (dev.d/mutants.txt)" test -z "$(mutants_unnamed)"
     check_result
 }
 
@@ -116,7 +117,8 @@ test_pure() {
 }
 
 test_it() {
-    TIDEMILL_TEST_BROKER="$BOOTSTRAP" cargo test --locked --features "$FEATURES" --test it
+    TIDEMILL_TEST_BROKER="$BOOTSTRAP" TIDEMILL_TEST_SECURE="$KAFKA_DIR/secure" \
+        cargo test --locked --features "$FEATURES" --test it
 }
 
 test_command() {
@@ -143,13 +145,15 @@ test_command() {
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --test bench-parts --features "$FEATURES"
+    # Real processes, as far as they need no broker.
+    stage "process tests" cargo test --locked --features "$FEATURES" --test process
     stage "image" test_image
     if [ -n "$quick" ]; then
         skipped "integration" "it needs a broker (--quick)"
         skipped "torture" "it needs a broker (--quick)"
     else
         stage "binaries" build_binaries
-        with_kafka "test-$$" 1
+        with_kafka "test-$$" 1 secure
         if [ -e tests/it/main.rs ]; then stage "integration" test_it; fi
         stage "torture" harness torture $SHORT_TORTURE
         stage "negative controls" harness controls

@@ -25,7 +25,6 @@ pub mod runtime;
 
 // Carried.
 #[allow(clippy::indexing_slicing)] // by the adapter's own numbers and lengths, never by input
-#[cfg(feature = "kafka")]
 pub mod kafka;
 
 // Watched, set up, commanded.

@@ -1,6 +1,6 @@
 //! The command line's grammar. Names are fixed (DESIGN section 11).
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -91,9 +91,20 @@ pub(super) struct DevArguments {
     /// Partitions of every topic.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub(super) partitions: i32,
+    /// At the end of the input, let virtual time go on by at most this much while processing-time
+    /// timers wait to fire; 0s fires none.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub(super) timers_within: Duration,
     /// Settings.
     #[command(flatten)]
     pub(super) settings: SettingsArguments,
+}
+
+/// A duration as settings have it: a number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    use serde::de::{IntoDeserializer, value};
+    let as_setting: value::StrDeserializer<'_, value::Error> = text.into_deserializer();
+    humantime_serde::deserialize(as_setting).map_err(|error| error.to_string())
 }
 
 /// `validate`.

@@ -21,6 +21,7 @@ impl From<TopicsError> for Error {
     fn from(error: TopicsError) -> Self {
         let kind = match &error {
             TopicsError::Unreachable { .. } => ErrorKind::Unreachable,
+            TopicsError::Credentials { .. } => ErrorKind::Invalid,
             TopicsError::Refused { .. } => ErrorKind::Kafka,
         };
         Self::from_source(kind, error)
@@ -100,6 +101,11 @@ mod tests {
         let address = "nowhere:9092".to_owned();
         let unreachable = TopicsError::Unreachable { address, reason: "timed out".to_owned() };
         assert_eq!(code(unreachable), 3);
+        let credentials = TopicsError::Credentials {
+            address: "kafka:9093".to_owned(),
+            reason: "SASL authentication error".to_owned(),
+        };
+        assert_eq!(code(credentials), 2);
         let topic = || "lines".to_owned();
         assert_eq!(code(PlanError::MissingTopic { topic: topic() }), 4);
         let missing = TopicPlanError::Missing { topic: topic(), topology: "word-count".to_owned() };

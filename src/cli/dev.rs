@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub struct DevJob {
     pub settings: Settings,
     /// The input, in the order in which it is written.
     pub records: Vec<DevRecord>,
+    /// How far virtual time may go on at the end of the input, for processing-time timers.
+    pub timers_within: Duration,
 }
 
 /// Runs the command.
@@ -66,7 +69,14 @@ pub(super) fn dev(
     let input = read_all(&arguments.input)?;
     let records = parse(input, arguments.partitions)?;
     let application = settings.application_id(&topology.name).to_owned();
-    let job = DevJob { topology, application, partitions: arguments.partitions, settings, records };
+    let job = DevJob {
+        topology,
+        application,
+        partitions: arguments.partitions,
+        settings,
+        records,
+        timers_within: arguments.timers_within,
+    };
     let mut failed = None;
     context.engine.dev(job, &mut |record| {
         if failed.is_none() {

@@ -1,14 +1,15 @@
 //! What `dev` runs on: the production runtime over the in-memory log and its virtual clock.
 //!
 //! One stream thread, memory state, no faults. Ends when every input record, also on topics that
-//! the topology itself writes, is processed and committed.
+//! the topology itself writes, is processed and committed, and every processing-time timer that is
+//! due within a span of virtual time has fired.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
     cli::{DevJob, DevRecord, engine::thread_settings},
     error::{Error, ErrorKind},
-    record::{PartitionId, TopicName},
+    record::{PartitionId, Timestamp, TopicName},
     runtime::{
         StatusBoard, TopicAdmin, TopicInfo, TopicSpec,
         hooks::NoHooks,
@@ -26,6 +27,8 @@ use crate::{
 const INSTANCE: &str = "dev";
 /// The virtual time of one round: small beside an epoch.
 const ROUND: Duration = Duration::from_millis(5);
+/// The most virtual time that one step may let pass: short beside the group's session.
+const STRIDE: Duration = Duration::from_secs(5);
 /// Virtual time without progress after which a run counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -126,6 +129,7 @@ fn drive(cluster: &SimCluster, plan: &Arc<InstancePlan>, job: &DevJob) -> Result
         Box::new(NoHooks),
     );
     let (mut progress, mut progressed, mut stopping) = ((0, 0), cluster.now().mono, false);
+    let mut input_ended = None;
     loop {
         let now = cluster.now();
         restorer.0.borrow_mut().step(now, now.mono);
@@ -136,16 +140,59 @@ fn drive(cluster: &SimCluster, plan: &Arc<InstancePlan>, job: &DevJob) -> Result
         }
         let counters = thread.counters();
         let seen = (counters.records_in, counters.epochs_committed);
+        let mut stride = ROUND;
         if seen != progress {
             (progress, progressed) = (seen, now.mono);
         } else if !stopping && all_processed(cluster, plan) {
-            stopping = true;
-            thread.stop(true);
+            let ended = *input_ended.get_or_insert(now.wall);
+            match rest(thread.next_timer(), ended, job.timers_within) {
+                Rest::Until(at) if at > now.wall => {
+                    let ms = u64::try_from(at.0 - now.wall.0).unwrap_or_default();
+                    stride = Duration::from_millis(ms).clamp(ROUND, STRIDE);
+                    progressed = now.mono;
+                }
+                // Due: it fires at the end of the epoch that has begun with it.
+                Rest::Until(_) if now.mono.saturating_sub(progressed) <= PATIENCE => {}
+                rest => {
+                    if let Rest::Beyond(at) = rest {
+                        tracing::warn!(
+                            "timers that are due {} ms after the end of the input or later did \
+                             not fire (--timers-within {:?})",
+                            at.0 - ended.0,
+                            job.timers_within
+                        );
+                    }
+                    stopping = true;
+                    thread.stop(true);
+                }
+            }
         } else if now.mono.saturating_sub(progressed) > PATIENCE {
             let message = format!("the run is stuck in phase {}: a bug", thread.phase());
             return Err(Error::new(ErrorKind::Other, message));
         }
-        cluster.advance(ROUND);
+        cluster.advance(stride);
+    }
+}
+
+/// What is left to do when all input is processed.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    Done,
+    /// A timer is due at that time.
+    Until(Timestamp),
+    /// The next timer is due at that time, which is too late.
+    Beyond(Timestamp),
+}
+
+fn rest(timer: Option<Timestamp>, input_ended: Timestamp, within: Duration) -> Rest {
+    let span = i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+    match timer {
+        None => Rest::Done,
+        Some(at) if !within.is_zero() && at.0 <= input_ended.0.saturating_add(span) => {
+            Rest::Until(at)
+        }
+        Some(at) => Rest::Beyond(at),
     }
 }
 
@@ -196,7 +243,14 @@ fn outputs(cluster: &SimCluster, job: &DevJob) -> Vec<DevRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{settings::Settings, topologies};
+    use crate::{
+        dsl::{Repartition, Source, TopologyBuilder},
+        formats::{Unit, Utf8},
+        operators::{TimerFunction, Timers},
+        settings::Settings,
+        time::TimerDomain,
+        topologies,
+    };
 
     fn job(lines: &[&str]) -> DevJob {
         let record = |line: &&str| DevRecord {
@@ -212,7 +266,83 @@ mod tests {
             partitions: 4,
             settings: Settings::default(),
             records: lines.iter().map(record).collect(),
+            timers_within: Duration::from_secs(3_600),
         }
+    }
+
+    /// Says `late` for a key ten minutes after its element, and then every `again` milliseconds.
+    struct Reminder {
+        again: Option<i64>,
+    }
+
+    impl TimerFunction for Reminder {
+        type Key = String;
+        type Value = String;
+        type State = String;
+        type Output = String;
+
+        fn on_element(
+            &self,
+            _key: &String,
+            value: String,
+            state: &mut Option<String>,
+            timers: &mut Timers,
+        ) -> Option<String> {
+            *state = Some(value);
+            timers.set(Timestamp(timers.now().0 + 600_000));
+            None
+        }
+
+        fn on_timer(
+            &self,
+            _key: &String,
+            state: &mut Option<String>,
+            timers: &mut Timers,
+        ) -> Option<String> {
+            if let Some(again) = self.again {
+                timers.set(Timestamp(timers.timestamp().0 + again));
+            }
+            state.as_ref().map(|value| format!("late {value}"))
+        }
+    }
+
+    /// What reminders say of two lines, with the span in which timers may fire.
+    fn reminded(again: Option<i64>, timers_within: Duration) -> Vec<String> {
+        let builder = TopologyBuilder::new("reminders");
+        builder
+            .stream(Source::new("lines", Unit, Utf8))
+            .flat_map(|(), line: String| [(line.clone(), line)])
+            .repartition(Repartition::new("by-line", Utf8, Utf8))
+            .group_by_key()
+            .keyed_timer("reminders", TimerDomain::ProcessingTime, Utf8, Reminder { again })
+            .to("late", Utf8, Utf8);
+        let topology = builder.build().unwrap();
+        let application = "reminders".to_owned();
+        let job = DevJob { topology, application, timers_within, ..job(&["one", "two"]) };
+        let mut said = vec![];
+        run(job, &mut |record| said.push(String::from_utf8(record.value.unwrap()).unwrap()))
+            .unwrap();
+        said.sort();
+        said
+    }
+
+    #[test]
+    fn timers_that_are_due_after_the_end_of_the_input_fire_in_virtual_time() {
+        assert_eq!(reminded(None, Duration::from_secs(3_600)), ["late one", "late two"]);
+    }
+
+    #[test]
+    fn timers_beyond_the_span_do_not_fire_nor_does_any_without_a_span() {
+        let none: [&str; 0] = [];
+        assert_eq!(reminded(None, Duration::from_secs(599)), none);
+        assert_eq!(reminded(None, Duration::ZERO), none);
+    }
+
+    #[test]
+    fn timers_that_set_each_other_end_with_the_span() {
+        // At 10, 15, 20, 25 and 30 minutes, for each of two keys.
+        let said = reminded(Some(300_000), Duration::from_secs(1_801));
+        assert_eq!(said.len(), 10, "{said:?}");
     }
 
     #[test]

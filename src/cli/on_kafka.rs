@@ -8,8 +8,8 @@ use crate::{
     cli::engine::Job,
     error::{Error, ErrorKind},
     kafka::{
-        ConnectError, ConnectionSettings, KafkaLog, KafkaRestoreLog, KafkaTopicAdmin,
-        Settings as ClientSettings,
+        ClusterClients, ConnectError, ConnectionSettings, KafkaLog, KafkaRestoreLog,
+        KafkaTopicAdmin,
     },
     runtime::{
         ApplicationAdmin,
@@ -17,13 +17,13 @@ use crate::{
         mutants::Mutant,
         supervisor::{Connections, SystemClock},
     },
-    settings::{Settings, SettingsError},
+    settings::Settings,
     state::{ByteStores, StateBackend, StateDirectory},
 };
 
 /// An admin; connects when it is asked something.
 pub(super) fn admin(settings: &Settings) -> Result<Box<dyn ApplicationAdmin>, Error> {
-    Ok(Box::new(KafkaTopicAdmin::new(&client(settings)?)?))
+    Ok(Box::new(KafkaTopicAdmin::new(&settings.kafka)?))
 }
 
 /// Runs an application until it is drained.
@@ -31,12 +31,17 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
     let (incarnation, _) = uuid::Uuid::new_v4().as_u64_pair();
     let mutant = mutant()?;
     job.run(incarnation, mutant, |job| {
-        Ok(OnKafka {
-            client: client(&job.settings)?,
+        let connection = ConnectionSettings {
+            settings: job.settings.kafka.clone(),
             application: job.plan.application.clone(),
             instance: job.plan.instance.clone(),
+            thread: 0,
             epoch_interval: job.settings.epoch.interval,
             restore_read_uncommitted: mutant.changelog_read_uncommitted(),
+        };
+        Ok(OnKafka {
+            clients: ClusterClients::new(&connection)?,
+            connection,
             directory: job.directory.clone(),
             backend: job.backend()?,
             #[cfg(feature = "mutants")]
@@ -48,16 +53,11 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
         let kind = match &error {
-            ConnectError::Settings(_) => ErrorKind::Invalid,
+            ConnectError::Settings(_) | ConnectError::Configuration(_) => ErrorKind::Invalid,
             ConnectError::Client(_) => ErrorKind::Kafka,
         };
         Self::from_source(kind, error)
     }
-}
-
-fn client(settings: &Settings) -> Result<ClientSettings, Error> {
-    let unreadable = |problem| SettingsError::Invalid(vec![problem]);
-    Ok(settings.kafka.client().map_err(unreadable)?)
 }
 
 /// The guarantee that `TIDEMILL_MUTANT` breaks, for negative controls.
@@ -80,11 +80,9 @@ fn mutant() -> Result<Mutant, Error> {
 /// What the threads of one application are made of. It holds the state directory, so that its
 /// lock outlives every store that a thread has open.
 struct OnKafka {
-    client: ClientSettings,
-    application: String,
-    instance: String,
-    epoch_interval: std::time::Duration,
-    restore_read_uncommitted: bool,
+    /// Of stream thread 0.
+    connection: ConnectionSettings,
+    clients: ClusterClients,
     directory: Arc<StateDirectory>,
     backend: StateBackend,
     #[cfg(feature = "mutants")]
@@ -93,14 +91,7 @@ struct OnKafka {
 
 impl OnKafka {
     fn connection(&self, thread: usize) -> ConnectionSettings {
-        ConnectionSettings {
-            settings: self.client.clone(),
-            application: self.application.clone(),
-            instance: self.instance.clone(),
-            thread,
-            epoch_interval: self.epoch_interval,
-            restore_read_uncommitted: self.restore_read_uncommitted,
-        }
+        ConnectionSettings { thread, ..self.connection.clone() }
     }
 }
 
@@ -109,11 +100,13 @@ impl Connections for OnKafka {
     type RestoreLog = KafkaRestoreLog;
 
     fn log(&self, thread: usize, clock: SystemClock) -> Result<KafkaLog, String> {
-        KafkaLog::new(&self.connection(thread), clock).map_err(|error| error.to_string())
+        KafkaLog::sharing(&self.connection(thread), clock, &self.clients)
+            .map_err(|error| error.to_string())
     }
 
     fn restore_log(&self, thread: usize, clock: SystemClock) -> Result<KafkaRestoreLog, String> {
-        KafkaRestoreLog::new(&self.connection(thread), clock).map_err(|error| error.to_string())
+        KafkaRestoreLog::sharing(&self.connection(thread), clock, &self.clients)
+            .map_err(|error| error.to_string())
     }
 
     fn byte_stores(&self, _thread: usize) -> Box<dyn ByteStores> {

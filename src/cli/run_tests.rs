@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::{
     cli::{DevJob, DevRecord, Exit, fake_cluster::FakeCluster},
-    runtime::ApplicationAdmin,
+    runtime::{ApplicationAdmin, TopicsError},
     topologies,
 };
 
@@ -52,6 +52,20 @@ fn a_silent_cluster_is_tried_again_with_growing_pauses_until_it_answers() {
     assert_eq!(waited, Duration::from_millis(500 + 1_000 + 2_000));
     assert_eq!(job.plan.application, "word-count");
     assert!(cluster.topic_names().iter().any(|t| t == "word-count-words-repartition"));
+}
+
+#[test]
+fn wrong_credentials_end_a_start_at_once_with_2_since_waiting_does_not_mend_them() {
+    let stop = StopSignal::default();
+    let patience = Patience { fail_fast: false, stop: &stop, pause: &|_| panic!("waited") };
+    let result = until_reached(&patience, || -> Result<(), _> {
+        let (address, reason) = ("broker-7:9093".to_owned(), "invalid password".to_owned());
+        Err(TopicsError::Credentials { address, reason })
+    });
+    let (code, message) = failed(result);
+    assert_eq!(code, 2);
+    assert!(message.contains("broker-7:9093") && message.contains("invalid password"), "{message}");
+    assert!(message.contains("sasl.* and ssl.* in the setting kafka.properties"), "{message}");
 }
 
 #[test]

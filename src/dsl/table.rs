@@ -9,7 +9,7 @@ use crate::{
         partitioned_by::PartitionedBy,
     },
     formats::Codec,
-    operators::{self, Data, Emit, ErrorPolicy, Key, PerEpoch, Port, StepPolicy},
+    operators::{Data, Emit, ErrorPolicy, FlatMap, Fold, Key, PerEpoch, Port, StepPolicy, latest},
     state::ValueState,
     topology::StoreSpec,
 };
@@ -57,7 +57,9 @@ impl<K: Key, V: Data> Table<K, V> {
                 let (key, value) = (Arc::clone(&key), Arc::clone(&value));
                 let state = ValueState::new(&of_node, VALUE, key, value).evicting_changed();
                 let next = wiring.outlet(Port::of(node));
-                let table = Rc::new(RefCell::new(operators::Table::new(state, next)));
+                let step = StepPolicy::new(Arc::clone(&of_node), ErrorPolicy::Fail);
+                let fold = Fold::new(step, state, Arc::new(latest::<K, V>), false, next);
+                let table = Rc::new(RefCell::new(fold));
                 wiring.connect::<K, Option<V>, _>(parent, &table);
                 wiring.stateful(&table);
             }),
@@ -116,7 +118,7 @@ impl<K: Key, V: Data> Table<K, V> {
                 let present = Arc::new(|key: K, value: Option<V>| {
                     Ok::<_, std::convert::Infallible>(value.map(|value| (key, value)))
                 });
-                let updates = operators::FlatMap::new(step.clone(), present, next);
+                let updates = FlatMap::new(step.clone(), present, next);
                 wiring.connect::<K, Option<V>, _>(parent, &Rc::new(RefCell::new(updates)));
             }),
         });

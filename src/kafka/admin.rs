@@ -1,8 +1,11 @@
 //! What commands ask of a cluster: the real `TopicAdmin` and `ApplicationAdmin`.
 
 use super::{
+    clients,
+    cluster::Cluster,
+    failure::AskError,
+    native::describe::GroupState,
     settings::{ConnectError, ConnectionSettings, Settings},
-    wire::{CreateTopic, WireClient, WireError},
 };
 use crate::{
     record::TopicName,
@@ -11,12 +14,15 @@ use crate::{
 
 /// Describes and creates topics. Blocks.
 pub struct KafkaTopicAdmin {
-    client: WireClient,
+    cluster: Cluster,
     address: String,
 }
 
 impl KafkaTopicAdmin {
     /// An admin; connects when it is asked something.
+    ///
+    /// # Errors
+    /// The settings contradict each other, or librdkafka does not take them.
     pub fn new(settings: &Settings) -> Result<Self, ConnectError> {
         settings.check()?;
         let connection = ConnectionSettings {
@@ -28,56 +34,54 @@ impl KafkaTopicAdmin {
             restore_read_uncommitted: false,
         };
         let address = settings.bootstrap_servers.clone();
-        Ok(Self { client: WireClient::new(&connection), address })
+        Ok(Self { cluster: clients::cluster(&connection)?, address })
     }
 
-    fn error(&self, error: WireError) -> TopicsError {
+    fn error(&self, error: AskError) -> TopicsError {
+        let address = self.address.clone();
         match error {
-            WireError::Broker { what, name, .. } => {
+            AskError::Refused { what, reason, .. } => {
                 let topic = what.strip_prefix("topic ").unwrap_or(&what).to_owned();
-                TopicsError::Refused { topic, reason: name }
+                TopicsError::Refused { topic, reason }
             }
-            other => {
-                let (address, reason) = (self.address.clone(), other.to_string());
-                TopicsError::Unreachable { address, reason }
-            }
+            AskError::NoAnswer(reason) => TopicsError::Unreachable { address, reason },
+            AskError::Credentials(reason) => TopicsError::Credentials { address, reason },
         }
     }
 }
 
 impl TopicAdmin for KafkaTopicAdmin {
     fn describe(&mut self, topics: &[TopicName]) -> Result<Vec<Option<TopicInfo>>, TopicsError> {
-        self.client.describe_topics(topics).map_err(|error| self.error(error))
+        self.cluster.describe(topics).map_err(|error| self.error(error))
     }
 
     fn create(&mut self, topics: &[TopicSpec]) -> Result<(), TopicsError> {
-        let wanted: Vec<CreateTopic<'_>> = topics
-            .iter()
-            .map(|topic| CreateTopic {
-                name: &topic.name,
-                partitions: topic.partitions,
-                replication: topic.replication,
-                config: &topic.config,
-            })
-            .collect();
-        self.client.create_topics(&wanted).map_err(|error| self.error(error))
+        self.cluster.create(topics).map_err(|error| self.error(error))
     }
 
     fn brokers(&mut self) -> Result<usize, TopicsError> {
-        self.client.broker_count().map_err(|error| self.error(error))
+        self.cluster.broker_count().map_err(|error| self.error(error))
     }
 }
 
 impl ApplicationAdmin for KafkaTopicAdmin {
     fn group_members(&mut self, group: &str) -> Result<Option<Vec<String>>, TopicsError> {
-        self.client.member_words(group).map_err(|error| self.error(error))
+        let described = self.cluster.group(group).map_err(|error| self.error(error))?;
+        if described.state == GroupState::Absent {
+            return Ok(None);
+        }
+        let words = described.members.into_iter().map(|member| {
+            let name = member.instance.as_ref().unwrap_or(&member.id);
+            format!("{name} ({}, {})", member.client, member.host)
+        });
+        Ok(Some(words.collect()))
     }
 
     fn delete_group(&mut self, group: &str) -> Result<(), TopicsError> {
-        self.client.delete_group(group).map_err(|error| self.error(error))
+        self.cluster.delete_group(group).map_err(|error| self.error(error))
     }
 
     fn delete_topics(&mut self, topics: &[TopicName]) -> Result<(), TopicsError> {
-        self.client.delete_topics(topics).map_err(|error| self.error(error))
+        self.cluster.delete_topics(topics).map_err(|error| self.error(error))
     }
 }

@@ -199,7 +199,7 @@ impl LaneProducer {
         );
         tracing::error!("{reason}; producer and thread are abandoned");
         self.abandon();
-        let failure = TransactionFailure::Unknown(reason);
+        let failure = TransactionFailure::Abandoned(reason);
         self.failed = Some(failure.clone());
         self.report(kind, failure, events);
         self.advance(now, events);
@@ -368,7 +368,7 @@ impl LaneProducer {
     ) -> Result<(PartitionList, GroupIdentity), TransactionFailure> {
         if offsets.is_empty() {
             // librdkafka would send nothing, and nothing would be fenced (EOS-3, trap 8).
-            return Err(TransactionFailure::Abortable("no offsets to send".to_owned()));
+            return Err(TransactionFailure::Membership("no offsets to send (EOS-3)".to_owned()));
         }
         let mut list = PartitionList::new(offsets.len());
         for commit in offsets {

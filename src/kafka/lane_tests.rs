@@ -85,7 +85,7 @@ fn a_call_that_exceeds_its_time_is_given_up_and_its_outcome_is_unknown() {
     stage.work(5);
     assert!(stage.events.is_empty());
     stage.work(6);
-    let Some(Event::Opened { result: Err(TransactionFailure::Unknown(reason)), .. }) =
+    let Some(Event::Opened { result: Err(TransactionFailure::Abandoned(reason)), .. }) =
         stage.events.pop_front()
     else {
         panic!("{:?}", stage.events);
@@ -136,7 +136,7 @@ fn every_outcome_of_a_useless_lane_says_why_until_it_is_opened_again() {
         })
         .collect();
     assert_eq!(reasons.len(), 4);
-    assert!(reasons.iter().all(|r| r.starts_with("unknown outcome: watchdog")), "{reasons:?}");
+    assert!(reasons.iter().all(|r| r.starts_with("abandoned: watchdog")), "{reasons:?}");
 }
 
 #[test]

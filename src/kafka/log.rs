@@ -13,9 +13,11 @@ use std::{
 };
 
 use super::{
+    clients::{self, ClusterClients},
     lane::{LaneProducer, take_answers},
     membership::Membership,
     native::{Batch, Wake},
+    offset_commits::OffsetCommits,
     questions::Questions,
     settings::{ConnectError, ConnectionSettings},
     transaction_thread::Answer,
@@ -50,6 +52,7 @@ pub struct KafkaLog {
     lanes: [LaneProducer; 2],
     answers: Receiver<Answer>,
     questions: Questions,
+    offset_commits: OffsetCommits,
     events: VecDeque<Event<KafkaBatch>>,
     wake: Arc<Wake>,
     clock: SystemClock,
@@ -62,16 +65,27 @@ impl KafkaLog {
     /// Makes the clients; connects to nothing yet. `clock` is the driver's: deadlines of `poll`
     /// are told by it.
     pub fn new(connection: &ConnectionSettings, clock: SystemClock) -> Result<Self, ConnectError> {
+        Self::sharing(connection, clock, &ClusterClients::new(connection)?)
+    }
+
+    /// As `new`, where the threads of a process ask their questions through the same clients.
+    pub fn sharing(
+        connection: &ConnectionSettings,
+        clock: SystemClock,
+        clients: &ClusterClients,
+    ) -> Result<Self, ConnectError> {
         connection.settings.check()?;
         let client = |error: &dyn std::fmt::Display| ConnectError::Client(error.to_string());
         let wake = Arc::new(Wake::new().map_err(|error| client(&error))?);
         let (sender, answers) = channel();
+        let membership = Membership::new(connection, &wake).map_err(clients::configuration)?;
         let lane = |lane| LaneProducer::new(lane, connection.clone(), wake.clone(), sender.clone());
         Ok(Self {
-            membership: Membership::new(connection, &wake).map_err(|error| client(&error))?,
+            offset_commits: membership.offset_commits(),
+            membership,
             lanes: Lane::ALL.map(lane),
             answers,
-            questions: Questions::new(connection, &wake),
+            questions: Questions::new(connection, &wake, clients),
             events: VecDeque::new(),
             wake,
             clock,
@@ -102,6 +116,7 @@ impl KafkaLog {
             lane.watch(now, &mut self.events);
         }
         self.questions.take_answers(&mut self.events);
+        self.offset_commits.take_answers(&mut self.events);
         self.membership.work(want_records, now, &mut self.events).map(KafkaBatch)
     }
 
@@ -137,9 +152,13 @@ impl Log for KafkaLog {
             }
             Request::Commit { lane } => self.lane(lane).commit(),
             Request::Abort { lane } => self.lane(lane).abort(),
+            Request::CommitOffsets { id, offsets, group } => {
+                let current = self.membership.group();
+                let events = &mut self.events;
+                self.offset_commits.commit(id, &offsets, &group, current.as_ref(), events);
+            }
             question @ (Request::CommittedOffsets { .. }
             | Request::Bounds { .. }
-            | Request::CommitOffsets { .. }
             | Request::FindBlockers { .. }
             | Request::Describe { .. }
             | Request::Purge { .. }

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{native, settings::ConnectionSettings};
+use rdkafka::ClientConfig;
+
+use super::{
+    native,
+    settings::{ConnectionSettings, Settings},
+};
 use crate::runtime::Lane;
 
 type Properties = BTreeMap<String, String>;
@@ -10,7 +15,7 @@ type Properties = BTreeMap<String, String>;
 /// The stream thread's consumer: a static member of the group, read_committed.
 pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
     let settings = &connection.settings;
-    let mut properties = fetching(connection, "consumer");
+    let mut properties = fetching(connection, "consumer")?;
     extend(
         &mut properties,
         &[
@@ -31,7 +36,7 @@ pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config
 pub(super) fn restore(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
     let isolation =
         if connection.restore_read_uncommitted { "read_uncommitted" } else { "read_committed" };
-    let mut properties = fetching(connection, "restore");
+    let mut properties = fetching(connection, "restore")?;
     extend(
         &mut properties,
         &[
@@ -67,7 +72,7 @@ pub(super) fn producer(
             ("compression.type", "lz4".to_owned()),
         ],
     );
-    properties.extend(connection.settings.properties.clone());
+    properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,
         &[
@@ -80,7 +85,28 @@ pub(super) fn producer(
     config(properties)
 }
 
-fn fetching(connection: &ConnectionSettings, role: &str) -> Properties {
+/// The client that asks on behalf of the group: a consumer that never subscribes.
+pub(super) fn questions(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
+    let mut properties = fetching(connection, "questions")?;
+    extend(&mut properties, &[("group.id", connection.application.clone())]);
+    config(properties)
+}
+
+/// The client for topics and groups, of the safe crate.
+pub(super) fn admin(connection: &ConnectionSettings) -> Result<ClientConfig, native::Error> {
+    let mut properties = shared(connection, "admin");
+    properties.extend(revealed(&connection.settings)?);
+    // Errors and logs, of which the safe crate's admin client takes none by itself.
+    extend(&mut properties, &[("enabled_events", "12".to_owned())]);
+    let mut config = ClientConfig::new();
+    config.set_log_level(rdkafka::config::RDKafkaLogLevel::Info);
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    Ok(config)
+}
+
+fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, native::Error> {
     let mut properties = shared(connection, role);
     extend(
         &mut properties,
@@ -91,7 +117,7 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Properties {
             ("check.crcs", "true".to_owned()),
         ],
     );
-    properties.extend(connection.settings.properties.clone());
+    properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,
         &[
@@ -101,7 +127,11 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Properties {
             ("auto.offset.reset", "error".to_owned()),
         ],
     );
-    properties
+    Ok(properties)
+}
+
+fn revealed(settings: &Settings) -> Result<Properties, native::Error> {
+    settings.reveal_properties().map_err(|error| native::Error::new(-186, error.to_string()))
 }
 
 fn shared(connection: &ConnectionSettings, role: &str) -> Properties {

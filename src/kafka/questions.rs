@@ -10,8 +10,14 @@ use std::{
     thread,
 };
 
-use super::{native::Wake, settings::ConnectionSettings, wire::WireClient};
-use crate::runtime::{Event, OffsetsUnavailable, Request};
+use super::{
+    clients::ClusterClients, failure::AskError, native::Wake, settings::ConnectionSettings,
+    wire::WireClient,
+};
+use crate::{
+    record::TopicPartition,
+    runtime::{BlockerReport, Event, OffsetsUnavailable, Request},
+};
 
 /// An answer, without the type of a batch: it crosses a thread.
 type Answer = Event<std::convert::Infallible>;
@@ -19,6 +25,7 @@ type Answer = Event<std::convert::Infallible>;
 /// The question threads of one log. They end when it is dropped.
 pub(super) struct Questions {
     connection: ConnectionSettings,
+    clients: ClusterClients,
     wake: Arc<Wake>,
     answers: (Sender<Answer>, Receiver<Answer>),
     offsets: Option<Sender<Request>>,
@@ -27,9 +34,14 @@ pub(super) struct Questions {
 
 impl Questions {
     /// Starts nothing: threads come with the first question.
-    pub(super) fn new(connection: &ConnectionSettings, wake: &Arc<Wake>) -> Self {
+    pub(super) fn new(
+        connection: &ConnectionSettings,
+        wake: &Arc<Wake>,
+        clients: &ClusterClients,
+    ) -> Self {
         Self {
             connection: connection.clone(),
+            clients: clients.clone(),
             wake: wake.clone(),
             answers: channel(),
             offsets: None,
@@ -39,12 +51,8 @@ impl Questions {
 
     /// Passes a question on.
     pub(super) fn ask(&mut self, question: Request) {
-        let is_offsets = matches!(
-            question,
-            Request::CommittedOffsets { .. }
-                | Request::Bounds { .. }
-                | Request::CommitOffsets { .. }
-        );
+        let is_offsets =
+            matches!(question, Request::CommittedOffsets { .. } | Request::Bounds { .. });
         let existing = if is_offsets { &self.offsets } else { &self.others };
         let refused = match existing {
             Some(thread) => thread.send(question).err().map(|error| error.0),
@@ -77,12 +85,16 @@ impl Questions {
 
     fn spawn(&self, name: &str) -> std::io::Result<Sender<Request>> {
         let (sender, questions) = channel::<Request>();
-        let (connection, wake, answers) =
-            (self.connection.clone(), self.wake.clone(), self.answers.0.clone());
-        thread::Builder::new().name(format!("{name}-{}", connection.thread)).spawn(move || {
-            let mut client = WireClient::new(&connection);
+        let mut answerer = Answerer {
+            wire: WireClient::new(&self.connection),
+            connection: self.connection.clone(),
+            clients: self.clients.clone(),
+        };
+        let (wake, answers) = (self.wake.clone(), self.answers.0.clone());
+        let name = format!("{name}-{}", self.connection.thread);
+        thread::Builder::new().name(name).spawn(move || {
             while let Ok(question) = questions.recv() {
-                if let Some(event) = answer(&mut client, &connection, question) {
+                if let Some(event) = answerer.answer(question) {
                     if answers.send(event).is_err() {
                         return;
                     }
@@ -94,59 +106,68 @@ impl Questions {
     }
 }
 
-fn answer(
-    client: &mut WireClient,
-    connection: &ConnectionSettings,
-    question: Request,
-) -> Option<Answer> {
-    let group = connection.application.as_str();
-    let words = |error: super::wire::WireError| error.to_string();
-    Some(match question {
-        Request::CommittedOffsets { id, partitions } => {
-            let result = client.committed_offsets(group, &partitions);
-            Event::CommittedOffsets { id, result }
-        }
-        Request::Bounds { id, partitions } => {
-            let result = client
-                .bounds(&partitions)
-                .map_err(|error| OffsetsUnavailable::Retriable(error.to_string()));
-            Event::Bounds { id, result }
-        }
-        Request::CommitOffsets { id, offsets, group: member } => {
-            let instance = connection.group_instance_id();
-            let result = client.commit_offsets(group, &instance, &member, &offsets).map_err(words);
-            Event::OffsetsCommitted { id, result }
-        }
-        Request::FindBlockers { id, partition } => {
-            Event::Blockers { id, result: client.find_blockers(group, &partition).map_err(words) }
-        }
-        Request::Fence { id, transactional_id, producer_id, producer_epoch } => {
-            let timeout = connection.transaction_timeout();
-            let result = client
-                .fence(&transactional_id, producer_id, producer_epoch, timeout)
-                .map_err(words);
-            Event::Fenced { id, result }
-        }
-        Request::Describe { id, topics } => {
-            Event::Described { id, result: client.describe_topics(&topics).map_err(words) }
-        }
-        Request::DescribeGroup { id } => {
-            Event::GroupDescribed { id, result: client.members(group).map_err(words) }
-        }
-        Request::Rejoin => {
-            if let Err(error) = client.force_rebalance(group) {
-                tracing::warn!(%error, "could not make the group rebalance");
+/// What a question thread asks with.
+struct Answerer {
+    clients: ClusterClients,
+    wire: WireClient,
+    connection: ConnectionSettings,
+}
+
+impl Answerer {
+    fn answer(&mut self, question: Request) -> Option<Answer> {
+        let words = |error: AskError| error.to_string();
+        Some(match question {
+            Request::CommittedOffsets { id, partitions } => {
+                let result = self.clients.group().committed_offsets(&partitions);
+                Event::CommittedOffsets { id, result }
             }
-            return None;
-        }
-        Request::Purge { partition, before } => {
-            if let Err(error) = client.delete_records(&partition, before) {
-                tracing::debug!(%partition, %error, "consumed records not deleted");
+            Request::Bounds { id, partitions } => {
+                Event::Bounds { id, result: self.clients.group().bounds(&partitions) }
             }
-            return None;
-        }
-        _ => return None,
-    })
+            Request::FindBlockers { id, partition } => {
+                Event::Blockers { id, result: self.blockers(partition) }
+            }
+            Request::Fence { id, transactional_id, producer_id, producer_epoch } => {
+                let timeout = self.connection.transaction_timeout();
+                let result = self
+                    .wire
+                    .fence(&transactional_id, producer_id, producer_epoch, timeout)
+                    .map_err(|error| error.to_string());
+                Event::Fenced { id, result }
+            }
+            Request::Describe { id, topics } => {
+                let described = self.clients.cluster().and_then(|c| c.describe(&topics));
+                Event::Described { id, result: described.map_err(words) }
+            }
+            Request::DescribeGroup { id } => {
+                Event::GroupDescribed { id, result: self.clients.group().members().map_err(words) }
+            }
+            Request::Rejoin => {
+                if let Err(error) = self.wire.force_rebalance(&self.connection.application) {
+                    tracing::warn!(%error, "could not make the group rebalance");
+                }
+                return None;
+            }
+            Request::Purge { partition, before } => {
+                let deleted =
+                    self.clients.cluster().and_then(|c| c.delete_records(&partition, before));
+                if let Err(error) = deleted {
+                    tracing::debug!(%partition, %error, "consumed records not deleted");
+                }
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    fn blockers(&mut self, partition: TopicPartition) -> Result<BlockerReport, String> {
+        let group = &self.connection.application;
+        let blockers =
+            self.wire.find_blockers(group, &partition).map_err(|error| error.to_string())?;
+        // After the transactions: an owner that is still a member then was one before.
+        let members = self.clients.group().members().map_err(|error| error.to_string())?;
+        Ok(BlockerReport { partition, blockers, members })
+    }
 }
 
 /// The answer where none can be had.
@@ -157,9 +178,6 @@ fn failure(question: &Request, reason: &str) -> Option<Answer> {
             Event::CommittedOffsets { id: *id, result: Err(retriable()) }
         }
         Request::Bounds { id, .. } => Event::Bounds { id: *id, result: Err(retriable()) },
-        Request::CommitOffsets { id, .. } => {
-            Event::OffsetsCommitted { id: *id, result: Err(reason.to_owned()) }
-        }
         Request::FindBlockers { id, .. } => {
             Event::Blockers { id: *id, result: Err(reason.to_owned()) }
         }
@@ -179,7 +197,6 @@ fn rebatched<B>(answer: Answer) -> Option<Event<B>> {
     Some(match answer {
         Event::CommittedOffsets { id, result } => Event::CommittedOffsets { id, result },
         Event::Bounds { id, result } => Event::Bounds { id, result },
-        Event::OffsetsCommitted { id, result } => Event::OffsetsCommitted { id, result },
         Event::Blockers { id, result } => Event::Blockers { id, result },
         Event::Fenced { id, result } => Event::Fenced { id, result },
         Event::Described { id, result } => Event::Described { id, result },

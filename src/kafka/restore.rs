@@ -11,15 +11,18 @@ use std::{
 };
 
 use super::{
+    clients::{self, ClusterClients},
     failure,
     log::KafkaBatch,
-    native::{Batch, Consumer, Error, PartitionError, PartitionList, Wake, code},
+    native::Wake,
+    positions::Fault,
     properties,
     questions::Questions,
+    reader::Reader,
     settings::{ConnectError, ConnectionSettings},
 };
 use crate::{
-    record::{Offset, PartitionId, TopicName, TopicPartition},
+    record::TopicPartition,
     runtime::{
         Event, OffsetsUnavailable, Request, RequestId, RestoreEvent, RestoreLog, RestoreRequest,
         supervisor::SystemClock,
@@ -30,27 +33,15 @@ use crate::{
 const FETCH_MAX: usize = 4_096;
 /// The longest wait without a look.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-
-type Table = BTreeMap<TopicName, BTreeMap<PartitionId, Reading>>;
-
-#[derive(Debug)]
-struct Reading {
-    next: i64,
-    /// librdkafka has it at `next`.
-    assigned: bool,
-}
+/// The longest wait while librdkafka has put off a read.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A reader of changelogs.
 pub struct KafkaRestoreLog {
-    consumer: Consumer,
+    reader: Reader,
     questions: Questions,
     asked: BTreeMap<RequestId, TopicPartition>,
     next_question: RequestId,
-    table: Table,
-    /// `table` has changed since it was assigned.
-    changed: bool,
-    batch: Batch,
-    more: bool,
     events: VecDeque<RestoreEvent<KafkaBatch>>,
     wake: Arc<Wake>,
     clock: SystemClock,
@@ -59,20 +50,24 @@ pub struct KafkaRestoreLog {
 impl KafkaRestoreLog {
     /// Makes the client; connects to nothing yet.
     pub fn new(connection: &ConnectionSettings, clock: SystemClock) -> Result<Self, ConnectError> {
+        Self::sharing(connection, clock, &ClusterClients::new(connection)?)
+    }
+
+    /// As `new`, where the threads of a process ask their questions through the same clients.
+    pub fn sharing(
+        connection: &ConnectionSettings,
+        clock: SystemClock,
+        clients: &ClusterClients,
+    ) -> Result<Self, ConnectError> {
         connection.settings.check()?;
         let client = |error: &dyn std::fmt::Display| ConnectError::Client(error.to_string());
         let wake = Arc::new(Wake::new().map_err(|error| client(&error))?);
-        let config = properties::restore(connection).map_err(|error| client(&error))?;
-        let consumer = Consumer::new(config, &wake).map_err(|error| client(&error))?;
+        let config = properties::restore(connection).map_err(clients::configuration)?;
         Ok(Self {
-            batch: consumer.batch(),
-            consumer,
-            questions: Questions::new(connection, &wake),
+            reader: Reader::new(config, &wake).map_err(clients::configuration)?,
+            questions: Questions::new(connection, &wake, clients),
             asked: BTreeMap::new(),
             next_question: 1,
-            table: Table::new(),
-            changed: false,
-            more: true,
             events: VecDeque::new(),
             wake,
             clock,
@@ -81,11 +76,12 @@ impl KafkaRestoreLog {
 
     fn work(&mut self) {
         self.take_answers();
-        if self.changed {
-            self.assign();
+        if self.reader.has_forgotten() {
+            self.reader.give_back();
         }
+        self.reader.apply_reads(true);
         self.fetch();
-        for (error, reason) in self.consumer.errors() {
+        for (error, reason) in self.reader.consumer().errors() {
             tracing::info!(error = %super::native::code_name(error), %reason, "restore consumer");
         }
     }
@@ -108,96 +104,30 @@ impl KafkaRestoreLog {
         }
     }
 
-    /// Tells librdkafka what is read. Those that are read on keep their place: the whole list is
-    /// assigned anew with the next offset of each.
-    fn assign(&mut self) {
-        let mut list = PartitionList::new(8);
-        let mut result = Ok(());
-        for (topic, numbers) in &self.table {
-            for (partition, reading) in numbers {
-                let added = list.add(topic, *partition, Some(Offset(reading.next)), None);
-                result = result.and(added);
-            }
-        }
-        let result: Result<(), Error> = result.and_then(|()| self.consumer.assign(&list));
-        match result {
-            Ok(()) => {
-                self.changed = false;
-                self.table.values_mut().flat_map(BTreeMap::values_mut).for_each(|reading| {
-                    reading.assigned = true;
-                });
-            }
-            Err(error) => tracing::warn!(%error, "could not assign changelog partitions"),
-        }
-    }
-
     fn fetch(&mut self) {
-        let mut errors = vec![];
-        let table = std::cell::RefCell::new(&mut self.table);
-        let current = std::cell::Cell::new(None::<(TopicName, PartitionId)>);
-        let last = std::cell::Cell::new(-1i64);
-        let finish = |table: &mut Table| {
-            if let Some((topic, partition)) = current.take()
-                && last.get() >= 0
-                && let Some(reading) = table.get_mut(&topic).and_then(|n| n.get_mut(&partition))
-            {
-                reading.next = last.get() + 1;
-            }
-            last.set(-1);
-        };
-        let taken = self.consumer.fetch(
-            FETCH_MAX,
-            &mut self.batch,
-            &mut errors,
-            |topic, partition| {
-                let mut table = table.borrow_mut();
-                finish(&mut table);
-                let (name, numbers) = table.get_key_value(topic)?;
-                let reading = numbers.get(&partition).filter(|r| r.assigned)?;
-                current.set(Some((name.clone(), partition)));
-                Some((name.clone(), reading.next))
-            },
-            |offset| last.set(offset),
-        );
-        finish(&mut table.borrow_mut());
-        self.more = taken == FETCH_MAX;
-        if self.batch.len() > 0 {
+        let errors = self.reader.fetch(FETCH_MAX);
+        if self.reader.stashed() > 0 {
             // Before the ends that it reaches.
-            let batch = KafkaBatch(self.batch.split_off());
+            let batch = KafkaBatch(self.reader.take());
             self.events.push_back(RestoreEvent::Records(batch));
         }
-        for error in errors {
-            self.partition_error(&error);
-        }
-    }
-
-    fn partition_error(&mut self, error: &PartitionError) {
-        let reading = self
-            .table
-            .get_mut(error.topic.as_str())
-            .and_then(|numbers| numbers.get_mut(&error.partition))
-            .filter(|reading| reading.assigned);
-        let Some(reading) = reading else { return };
-        let partition = TopicPartition::new(error.topic.as_str(), error.partition);
-        if error.code == code::PARTITION_EOF {
-            // An end that lies before what was asked for belongs to an earlier read.
-            if error.offset >= reading.next {
-                reading.next = error.offset;
-                let position = Offset(error.offset);
-                self.events.push_back(RestoreEvent::CaughtUp { partition, position });
+        for (error, fault) in errors {
+            let partition = TopicPartition::new(error.topic.as_str(), error.partition);
+            match fault {
+                Fault::Past | Fault::Stranger => {}
+                Fault::End(position) => {
+                    self.events.push_back(RestoreEvent::CaughtUp { partition, position });
+                }
+                Fault::Unreadable => {
+                    let cause = failure::of_read(error.code, &error.reason);
+                    self.events.push_back(RestoreEvent::Failed { partition, cause });
+                }
             }
-            return;
         }
-        let cause = failure::of_read(error.code, &error.reason);
-        self.events.push_back(RestoreEvent::Failed { partition, cause });
     }
 
-    fn remove(&mut self, partition: &TopicPartition) {
-        if let Some(numbers) = self.table.get_mut(&partition.topic) {
-            numbers.remove(&partition.partition);
-        }
-        self.table.retain(|_, numbers| !numbers.is_empty());
-        // Nothing of it is delivered afterwards.
+    /// Takes back what was not handed out of a partition.
+    fn drop_events_of(&mut self, partition: &TopicPartition) {
         for event in &mut self.events {
             if let RestoreEvent::Records(batch) = event {
                 batch.0.remove(&partition.topic, partition.partition);
@@ -224,14 +154,13 @@ impl RestoreLog for KafkaRestoreLog {
                 self.asked.insert(id, partition);
             }
             RestoreRequest::Read { partition, offset } => {
-                self.remove(&partition);
-                let reading = Reading { next: offset.0, assigned: false };
-                self.table.entry(partition.topic).or_default().insert(partition.partition, reading);
-                self.changed = true;
+                self.drop_events_of(&partition);
+                self.reader.accept(partition.clone());
+                self.reader.read(&partition, offset);
             }
             RestoreRequest::Stop { partition } => {
-                self.remove(&partition);
-                self.changed = true;
+                self.drop_events_of(&partition);
+                self.reader.forget(&partition);
             }
         }
     }
@@ -249,8 +178,9 @@ impl RestoreLog for KafkaRestoreLog {
             if now >= deadline {
                 return None;
             }
-            if !self.more {
-                self.wake.wait(deadline.saturating_sub(now).min(WAIT_MAX));
+            if !self.reader.has_more() {
+                let longest = if self.reader.reads_wait() { RETRY } else { WAIT_MAX };
+                self.wake.wait(deadline.saturating_sub(now).min(longest));
             }
         }
     }

@@ -1,10 +1,15 @@
 //! How to reach Kafka. Properties that exactly-once rests on are refused by name.
+//!
+//! Plain data, also without the feature `kafka`, so that `validate` and `describe` read the same
+//! file as `run`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// The connection's settings, as files and flags give them.
+use super::property::PropertyValue;
+
+/// The connection's settings, as files and flags give them: `[kafka]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
@@ -29,10 +34,10 @@ pub struct Settings {
     /// How long a request may stay without an answer.
     #[serde(with = "humantime_serde")]
     pub socket_timeout: Duration,
-    /// Replicas of internal topics; -1 takes the broker's default.
-    pub replication_factor: i32,
+    /// Replicas of internal topics; without it the number of brokers decides.
+    pub replication_factor: Option<i32>,
     /// Further librdkafka properties, by librdkafka's names.
-    pub properties: BTreeMap<String, String>,
+    pub properties: BTreeMap<String, PropertyValue>,
 }
 
 impl Default for Settings {
@@ -45,7 +50,7 @@ impl Default for Settings {
             transaction_timeout: None,
             call_timeout: Duration::from_secs(30),
             socket_timeout: Duration::from_secs(10),
-            replication_factor: -1,
+            replication_factor: None,
             properties: BTreeMap::new(),
         }
     }
@@ -72,13 +77,29 @@ pub enum SettingsError {
     },
 }
 
+/// A secret's file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("kafka.properties.{name}: cannot read the secret from {}: {reason}", path.display())]
+pub struct SecretError {
+    /// The property.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The system's words.
+    pub reason: String,
+}
+
 /// A connection that could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The client refuses its configuration, or has no resources.
+    /// The client refuses its configuration: a property that does not exist, a file that is not
+    /// there, a mechanism that this build does not have.
+    #[error("setting kafka.properties: {0}")]
+    Configuration(String),
+    /// The system has no resources for it.
     #[error("kafka client: {0}")]
     Client(String),
 }
@@ -119,42 +140,102 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 
 impl Settings {
-    /// Checks what librdkafka does not, and refuses reserved properties.
+    /// The first of [`Settings::problems`].
     pub fn check(&self) -> Result<(), SettingsError> {
-        if let Some((name, reason)) =
-            RESERVED.iter().find(|(name, _)| self.properties.contains_key(*name))
-        {
-            return Err(SettingsError::Reserved { name: (*name).to_owned(), reason });
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// What librdkafka does not check, and reserved properties.
+    pub fn problems(&self) -> Vec<SettingsError> {
+        let mut problems: Vec<SettingsError> = RESERVED
+            .iter()
+            .filter(|(name, _)| self.properties.contains_key(*name))
+            .map(|(name, reason)| SettingsError::Reserved { name: (*name).to_owned(), reason })
+            .collect();
+        let mut invalid =
+            |name, reason: String| problems.push(SettingsError::Invalid { name, reason });
+        let servers: Vec<&str> = self.bootstrap_servers.split(',').map(str::trim).collect();
+        if let Some(bad) = servers.iter().find(|server| !is_address(server)) {
+            let reason =
+                format!("{bad:?} is no address; expected \"host:port\", separated by commas");
+            invalid("bootstrap-servers", reason);
         }
-        let invalid = |name, reason: String| Err(SettingsError::Invalid { name, reason });
-        if self.bootstrap_servers.split(',').all(|server| server.trim().is_empty()) {
-            return invalid("bootstrap-servers", "names no broker".to_owned());
-        }
-        if self.heartbeat_interval * 3 > self.session_timeout {
-            return invalid(
-                "heartbeat-interval",
-                format!("is more than a third of session-timeout ({:?})", self.session_timeout),
+        let session = self.session_timeout;
+        if self.heartbeat_interval.saturating_mul(3) > session {
+            let reason = format!(
+                "{:?} is too rare for kafka.session-timeout {session:?}: at most a third of it",
+                self.heartbeat_interval
             );
+            invalid("heartbeat-interval", reason);
         }
-        if self.max_poll_interval < self.session_timeout {
-            return invalid("max-poll-interval", "is shorter than session-timeout".to_owned());
+        if self.max_poll_interval < session {
+            let reason = format!(
+                "{:?} is shorter than kafka.session-timeout {session:?}",
+                self.max_poll_interval
+            );
+            invalid("max-poll-interval", reason);
         }
-        if self.replication_factor == 0 || self.replication_factor < -1 {
-            return invalid("replication-factor", "is neither positive nor -1".to_owned());
+        if self.socket_timeout < Duration::from_millis(100) {
+            invalid("socket-timeout", format!("{:?} is below 100ms", self.socket_timeout));
         }
-        Ok(())
+        let factors = 1..=i32::from(i16::MAX);
+        if self.replication_factor.is_some_and(|factor| !factors.contains(&factor)) {
+            invalid("replication-factor", "it must be at least 1".to_owned());
+        }
+        problems
+    }
+
+    /// The transaction time-out: as set, else three epochs and at least ten seconds, since one
+    /// dead owner's open transaction holds back every reader for that long (DESIGN section 5).
+    pub fn transaction_timeout(&self, epoch_interval: Duration) -> Duration {
+        let derived = Duration::from_secs(10).max(epoch_interval.saturating_mul(3));
+        self.transaction_timeout.unwrap_or(derived)
+    }
+
+    /// The further properties with their secrets, for the client alone.
+    ///
+    /// # Errors
+    /// The first file that cannot be read.
+    pub fn reveal_properties(&self) -> Result<BTreeMap<String, String>, SecretError> {
+        let reveal = |(name, value): (&String, &PropertyValue)| match value.reveal() {
+            Ok(text) => Ok((name.clone(), text)),
+            Err(error) => Err(SecretError {
+                name: name.clone(),
+                path: match value {
+                    PropertyValue::File(path) => path.clone(),
+                    PropertyValue::Inline(_) => PathBuf::new(),
+                },
+                reason: error.to_string(),
+            }),
+        };
+        self.properties.iter().map(reveal).collect()
+    }
+
+    /// How long a question to the cluster may take.
+    #[cfg(feature = "kafka")]
+    pub(super) fn question_timeout(&self) -> Duration {
+        self.socket_timeout.min(Duration::from_secs(5))
     }
 
     /// Why the wire client cannot be used with these settings: it speaks plain text only.
+    #[cfg(feature = "kafka")]
     pub(super) fn wire_obstacle(&self) -> Option<String> {
-        let protocol = self.properties.get("security.protocol")?;
+        let protocol = self.properties.get("security.protocol")?.reveal().unwrap_or_default();
         (!protocol.eq_ignore_ascii_case("plaintext")).then(|| {
             format!(
-                "security.protocol={protocol} is not supported yet for offsets, topics and \
-                 fencing: they are asked for in plain text only"
+                "with security.protocol={protocol} a dead owner's transaction cannot be found and \
+                 fenced, nor the group made to rebalance: that is spoken in plain text only"
             )
         })
     }
+}
+
+/// `host:port`, `[v6]:port`; a protocol prefix is librdkafka's `PLAINTEXT://host:port`.
+fn is_address(server: &str) -> bool {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(' ') && port.parse::<u16>().is_ok_and(|p| p > 0)
+    })
 }
 
 /// What one stream thread's connections are made of.
@@ -187,8 +268,7 @@ impl ConnectionSettings {
 
     /// The setting, or the larger of ten seconds and three epoch intervals.
     pub fn transaction_timeout(&self) -> Duration {
-        let derived = Duration::from_secs(10).max(self.epoch_interval * 3);
-        self.settings.transaction_timeout.unwrap_or(derived)
+        self.settings.transaction_timeout(self.epoch_interval)
     }
 }
 
@@ -197,7 +277,7 @@ mod tests {
     use super::*;
 
     fn with(name: &str) -> Settings {
-        let properties = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+        let properties = BTreeMap::from([(name.to_owned(), "x".into())]);
         Settings { properties, ..Settings::default() }
     }
 
@@ -264,10 +344,11 @@ mod tests {
         assert_eq!(connection.group_instance_id(), "i.1");
     }
 
+    #[cfg(feature = "kafka")]
     #[test]
     fn the_wire_client_says_that_it_speaks_plain_text_only() {
         assert_eq!(Settings::default().wire_obstacle(), None);
-        let properties = BTreeMap::from([("security.protocol".to_owned(), "SSL".to_owned())]);
+        let properties = BTreeMap::from([("security.protocol".to_owned(), "SSL".into())]);
         let settings = Settings { properties, ..Settings::default() };
         assert!(settings.wire_obstacle().unwrap().contains("security.protocol=SSL"));
     }

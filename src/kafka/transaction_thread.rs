@@ -18,7 +18,10 @@ use super::{
     properties,
     settings::ConnectionSettings,
 };
-use crate::runtime::{Lane, TransactionFailure};
+use crate::runtime::{
+    Lane, TransactionFailure,
+    epoch::recovery::{Call, Failed, Recovery, recover},
+};
 
 /// What a thread is told to do.
 pub(super) enum Command {
@@ -85,14 +88,16 @@ impl TransactionThread {
                     continue;
                 }
                 Command::Flush(producer) => Outcome::Flushed(self.flush(&producer)),
-                Command::SendOffsets { producer, offsets, group } => Outcome::OffsetsSent(
-                    self.retrying(|left| producer.send_offsets(&offsets, &group, left)),
-                ),
+                Command::SendOffsets { producer, offsets, group } => {
+                    Outcome::OffsetsSent(self.retrying(Call::SendOffsets, |left| {
+                        producer.send_offsets(&offsets, &group, left)
+                    }))
+                }
                 Command::Commit(producer) => {
-                    Outcome::Committed(self.retrying(|left| producer.commit(left)))
+                    Outcome::Committed(self.retrying(Call::Commit, |left| producer.commit(left)))
                 }
                 Command::Abort(producer) => {
-                    Outcome::Aborted(self.retrying(|left| producer.abort(left)))
+                    Outcome::Aborted(self.retrying(Call::Abort, |left| producer.abort(left)))
                 }
                 Command::Dispose(producer) => {
                     drop(producer);
@@ -120,7 +125,7 @@ impl TransactionThread {
         if let Err(error) = producer.find_brokers(self.bound() / 2) {
             tracing::debug!(lane = %self.lane, %error, "no brokers found yet");
         }
-        self.retrying(|left| producer.init_transactions(left))?;
+        self.retrying(Call::Open, |left| producer.init_transactions(left))?;
         Ok(producer)
     }
 
@@ -132,17 +137,22 @@ impl TransactionThread {
         }
     }
 
-    /// Makes a call, and again while its error is retriable and time is left.
+    /// Makes a call, and again while that is what `recovery` says and time is left.
     fn retrying(
         &self,
-        call: impl Fn(Duration) -> Result<(), Error>,
+        call: Call,
+        make: impl Fn(Duration) -> Result<(), Error>,
     ) -> Result<(), TransactionFailure> {
         let deadline = now() + self.bound();
         loop {
             let left = deadline.saturating_duration_since(now());
-            let Err(error) = call(left.max(Duration::from_millis(1))) else { return Ok(()) };
-            if !error.retriable || now() + RETRY_PAUSE >= deadline {
-                return Err(failure::of_transaction(&error));
+            let Err(error) = make(left.max(Duration::from_millis(1))) else { return Ok(()) };
+            let failure = failure::of_transaction(&error);
+            // Opening is tried again from the start by the epoch machine, whatever it was.
+            let again = matches!(failure, TransactionFailure::Retriable(_))
+                && recover(&Failed::Call(call, &failure)) == Recovery::RetryCall;
+            if !again || now() + RETRY_PAUSE >= deadline {
+                return Err(failure);
             }
             tracing::debug!(lane = %self.lane, %error, "transaction call tried again");
             pause(RETRY_PAUSE);

@@ -1,4 +1,4 @@
-//! The core of `count`, `reduce` and `aggregate`: one value per key, changed in place.
+//! The core of `count`, `reduce`, `aggregate` and `table`: one value per key, changed in place.
 
 use std::{fmt::Display, sync::Arc};
 

@@ -47,6 +47,6 @@ pub use policy::{ErrorPolicy, StepPolicy};
 pub use reduce::reduce;
 pub use sink::Sink;
 pub use source::Source;
-pub use table::Table;
+pub use table::latest;
 pub use typed_chain::Chain;
 pub use wiring::{Port, Wiring};

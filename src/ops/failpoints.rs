@@ -1,10 +1,12 @@
 //! Failpoints for the torture suite: a process that kills or stops itself at a point of an epoch.
 //!
 //! Only in builds with the feature `mutants`. `TIDEMILL_FAILPOINTS=<dir>`: when a file
-//! `<dir>/<point>` exists as the engine reaches the point, its content (`kill` or `stop`) is done
-//! to the process, after the file was renamed to `<point>.hit`. `kill 500` waits 500 ms at the
-//! point first, so that what other threads were told has been done. `<dir>/phase` always holds the
-//! last point reached, so that it can be read after a SIGKILL from outside.
+//! `<dir>/<point>` exists as the engine reaches the point, its content (`kill`, `stop`, `abort` or
+//! `freeze`) is done, after the file was renamed to `<point>.hit`. `kill` and `stop` are signals to
+//! the process, `abort` ends it from within. `kill 500` waits 500 ms at the point first, so that
+//! what other threads were told has been done; `freeze 500` does nothing but wait, and the thread
+//! goes on. `<dir>/phase` always holds the last point reached, so that it can be read after a
+//! SIGKILL from outside.
 
 use std::{
     fs::{self, File},
@@ -47,16 +49,36 @@ impl FileFailpoints {
         fs::rename(&file, self.directory.join(format!("{}.hit", point.name())))?;
         let (word, delay_ms) = action.trim().split_once(' ').unwrap_or((action.trim(), "0"));
         let delay_ms = delay_ms.parse().map_err(std::io::Error::other)?;
-        let signal = match word {
-            "kill" => "-KILL",
-            "stop" => "-STOP",
-            other => return Err(std::io::Error::other(format!("no action {other:?}"))),
-        };
-        tracing::warn!(point = point.name(), signal, delay_ms, "failpoint");
+        let action = Action::parse(word)?;
+        tracing::warn!(point = point.name(), action = word, delay_ms, "failpoint");
         #[expect(clippy::disallowed_methods, reason = "the thread is to stand still here")]
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        let signal = match action {
+            Action::Freeze => return Ok(()),
+            Action::Abort => std::process::abort(),
+            Action::Signal(signal) => signal,
+        };
         let process = std::process::id().to_string();
         Command::new("kill").args([signal, &process]).status().map(|_| ())
+    }
+}
+
+/// What is done at a point, after the wait.
+enum Action {
+    Signal(&'static str),
+    Abort,
+    Freeze,
+}
+
+impl Action {
+    fn parse(word: &str) -> std::io::Result<Self> {
+        match word {
+            "kill" => Ok(Self::Signal("-KILL")),
+            "stop" => Ok(Self::Signal("-STOP")),
+            "abort" => Ok(Self::Abort),
+            "freeze" => Ok(Self::Freeze),
+            other => Err(std::io::Error::other(format!("no action {other:?}"))),
+        }
     }
 }
 

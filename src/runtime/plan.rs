@@ -8,7 +8,9 @@ use crate::{
     operators::OperatorChain,
     record::{PartitionId, TopicName},
     runtime::TopicInfo,
-    topology::{ErrorPolicy, StartFrom, TopicRef, Topology},
+    topology::{
+        ErrorPolicy, StartFrom, TopicRef, Topology, changelog_name, lead_input, unequal_inputs,
+    },
 };
 
 /// An index into [`InstancePlan::topics`]: every topic that is written to.
@@ -67,6 +69,12 @@ pub struct SourcePlan {
     pub keyed: bool,
     /// Whether it is a repartition topic of ours: consumed records are deleted.
     pub repartition: bool,
+}
+
+impl SourcePlan {
+    fn count(&self) -> (&str, i32) {
+        (&self.topic, self.partitions)
+    }
 }
 
 /// An output.
@@ -258,7 +266,7 @@ impl InstancePlan {
         let changelog = if subtopology.stores.is_empty() {
             None
         } else {
-            let info = find(changelog_topic(&application, &subtopology.name))?;
+            let info = find(changelog_name(&application, &subtopology.name))?;
             Some(ChangelogPlan {
                 slot: self.slot(&info.name),
                 topic: info.name.clone(),
@@ -270,7 +278,7 @@ impl InstancePlan {
         };
         Ok(SubtopologyPlan {
             name: subtopology.name.clone(),
-            lead: lead(&sources),
+            lead: lead_input(sources.iter().map(SourcePlan::count)).unwrap_or_default(),
             sources,
             sinks,
             changelog,
@@ -299,28 +307,18 @@ impl SubtopologyPlan {
     }
 }
 
-/// The changelog's name.
-pub fn changelog_topic(application: &str, subtopology: &str) -> String {
-    format!("{application}-{subtopology}-changelog")
-}
-
-fn lead(sources: &[SourcePlan]) -> usize {
-    (0..sources.len())
-        .max_by_key(|&i| (sources[i].partitions, std::cmp::Reverse(sources[i].topic.clone())))
-        .unwrap_or_default()
-}
-
 fn check_co_partitioned(subtopology: &str, sources: &[SourcePlan]) -> Result<(), PlanError> {
-    let mut keyed = sources.iter().filter(|s| s.keyed);
-    let Some(first) = keyed.next() else { return Ok(()) };
-    match keyed.find(|other| other.partitions != first.partitions) {
+    let keyed = sources.iter().filter(|s| s.keyed).map(SourcePlan::count);
+    match unequal_inputs(keyed) {
         None => Ok(()),
-        Some(second) => Err(PlanError::NotCoPartitioned {
-            subtopology: subtopology.to_owned(),
-            first: first.topic.to_string(),
-            first_partitions: first.partitions,
-            second: second.topic.to_string(),
-            second_partitions: second.partitions,
-        }),
+        Some(((first, first_partitions), (second, second_partitions))) => {
+            Err(PlanError::NotCoPartitioned {
+                subtopology: subtopology.to_owned(),
+                first: first.to_owned(),
+                first_partitions,
+                second: second.to_owned(),
+                second_partitions,
+            })
+        }
     }
 }

@@ -69,6 +69,9 @@ pub struct StateSettings {
     pub cache_bytes: ByteSize,
     /// Delete consumed records of repartition topics.
     pub purge_repartition_topics: bool,
+    /// Time between two looks at what can be deleted.
+    #[serde(with = "humantime_serde")]
+    pub purge_interval: Duration,
 }
 
 impl Default for StateSettings {
@@ -78,6 +81,7 @@ impl Default for StateSettings {
             spill_interval: Duration::from_secs(10),
             cache_bytes: ByteSize::mib(256),
             purge_repartition_topics: true,
+            purge_interval: Duration::from_secs(10),
         }
     }
 }

@@ -50,6 +50,17 @@ pub enum TopicsError {
         /// The client's words.
         reason: String,
     },
+    /// The brokers do not take this client: what is set about TLS or SASL is wrong.
+    #[error(
+        "the brokers at {address} do not let this client in: {reason}; see security.protocol, \
+         sasl.* and ssl.* in the setting kafka.properties"
+    )]
+    Credentials {
+        /// The bootstrap addresses.
+        address: String,
+        /// The client's words.
+        reason: String,
+    },
     /// The brokers refused.
     #[error("topic {topic}: {reason}")]
     Refused {

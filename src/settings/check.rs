@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::{
+    kafka::{SecretError, SettingsError},
     settings::{Place, Problem, Settings},
     topology::check_name,
 };
@@ -26,25 +27,9 @@ pub(super) fn check(
     kafka(settings, &mut refuse);
     epoch(settings, &mut refuse);
     state_and_shutdown(settings, &mut refuse);
-    #[cfg(feature = "kafka")]
-    client(settings, &mut refuse);
-    if let Err(problem) = settings.kafka.reveal_properties() {
-        problems.push(problem);
-    }
-}
-
-/// What the client refuses by itself: the properties that exactly-once rests on, by name.
-#[cfg(feature = "kafka")]
-fn client(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
-    use crate::kafka::SettingsError;
-    // A secret that cannot be read is reported where all of them are.
-    let Ok(client) = settings.kafka.client() else { return };
-    match client.check() {
-        Err(SettingsError::Reserved { name, reason }) => {
-            refuse(&format!("kafka.properties.{name}"), reason.to_owned());
-        }
-        // Told above already, with both values.
-        Err(SettingsError::Invalid { .. }) | Ok(()) => {}
+    if let Err(SecretError { name, path, reason }) = settings.kafka.reveal_properties() {
+        let key = format!("kafka.properties.{name}");
+        problems.push(Problem::SecretFile { key, path: Place::File(path), reason });
     }
 }
 
@@ -79,40 +64,14 @@ fn names(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
 }
 
 fn kafka(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {
-    let kafka = &settings.kafka;
-    let servers: Vec<&str> = kafka.bootstrap_servers.split(',').map(str::trim).collect();
-    if let Some(bad) = servers.iter().find(|server| !is_address(server)) {
-        let reason = format!("{bad:?} is no address; expected \"host:port\", separated by commas");
-        refuse("kafka.bootstrap-servers", reason);
+    for problem in settings.kafka.problems() {
+        match problem {
+            SettingsError::Reserved { name, reason } => {
+                refuse(&format!("kafka.properties.{name}"), reason.to_owned());
+            }
+            SettingsError::Invalid { name, reason } => refuse(&format!("kafka.{name}"), reason),
+        }
     }
-    if kafka.heartbeat_interval.saturating_mul(3) > kafka.session_timeout {
-        let reason = format!(
-            "{:?} is too rare for kafka.session-timeout {:?}: at most a third of it",
-            kafka.heartbeat_interval, kafka.session_timeout
-        );
-        refuse("kafka.heartbeat-interval", reason);
-    }
-    if kafka.max_poll_interval < kafka.session_timeout {
-        let reason = format!(
-            "{:?} is shorter than kafka.session-timeout {:?}",
-            kafka.max_poll_interval, kafka.session_timeout
-        );
-        refuse("kafka.max-poll-interval", reason);
-    }
-    if kafka.socket_timeout < Duration::from_millis(100) {
-        refuse("kafka.socket-timeout", format!("{:?} is below 100ms", kafka.socket_timeout));
-    }
-    if kafka.replication_factor.is_some_and(|factor| !(1..=i32::from(i16::MAX)).contains(&factor)) {
-        refuse("kafka.replication-factor", "it must be at least 1".to_owned());
-    }
-}
-
-/// `host:port`, `[v6]:port`; a protocol prefix is librdkafka's `PLAINTEXT://host:port`.
-fn is_address(server: &str) -> bool {
-    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
-    server.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(' ') && port.parse::<u16>().is_ok_and(|p| p > 0)
-    })
 }
 
 fn epoch(settings: &Settings, refuse: &mut dyn FnMut(&str, String)) {

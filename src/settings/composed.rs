@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kafka,
     runtime::{self, EpochSettings},
-    settings::KafkaSettings,
 };
 
 /// Everything that a person can set. `default.toml` documents each key.
@@ -21,7 +21,7 @@ pub struct Settings {
     /// Stream threads.
     pub threads: usize,
     /// The brokers.
-    pub kafka: KafkaSettings,
+    pub kafka: kafka::Settings,
     /// Epochs.
     pub epoch: EpochSettings,
     /// State.
@@ -40,7 +40,7 @@ impl Default for Settings {
             application_id: None,
             instance_id: None,
             threads: 1,
-            kafka: KafkaSettings::default(),
+            kafka: kafka::Settings::default(),
             epoch: EpochSettings::default(),
             state: StateSettings::default(),
             http: HttpSettings::default(),
@@ -103,6 +103,7 @@ impl Default for StateSettings {
             spill_interval,
             cache_bytes,
             purge_repartition_topics,
+            purge_interval: _,
         } = runtime::StateSettings::default();
         Self {
             dir: PathBuf::from("tidemill-state"),
@@ -124,6 +125,7 @@ impl StateSettings {
             spill_interval: self.spill_interval,
             cache_bytes: self.cache_bytes,
             purge_repartition_topics: self.purge_repartition_topics,
+            ..runtime::StateSettings::default()
         }
     }
 }

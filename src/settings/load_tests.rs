@@ -162,10 +162,8 @@ fn settings_that_make_no_sense_together_are_refused_with_the_reason() {
     assert_eq!(found.len(), 6, "{all}");
 }
 
-#[cfg(feature = "kafka")]
 #[test]
-fn the_client_has_the_same_defaults_and_its_refusals_are_told() {
-    assert_eq!(Settings::default().kafka.client().unwrap(), crate::kafka::Settings::default());
+fn what_exactly_once_rests_on_is_refused_by_name_and_place() {
     let found = problems("", &[], &[("kafka.properties.enable.idempotence", "false")]);
     let start = "setting kafka.properties.enable.idempotence in flag --set \
                  kafka.properties.enable.idempotence: ";

@@ -6,19 +6,15 @@
 
 mod check;
 mod composed;
-mod kafka;
 mod keys;
 mod load;
 mod problem;
 #[cfg(test)]
 mod reference;
-mod secret;
 
 pub use composed::{
     HttpSettings, LogFormat, LogSettings, RocksDbLimits, Settings, ShutdownSettings, StateBackend,
     StateSettings,
 };
-pub use kafka::KafkaSettings;
 pub use load::{Sources, load};
 pub use problem::{Place, Problem, SettingsError};
-pub use secret::PropertyValue;

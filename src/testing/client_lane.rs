@@ -247,10 +247,13 @@ impl ClientLane {
             return None;
         }
         match (&running.op, failure) {
-            (LaneOp::Open, _) | (LaneOp::Abort, TransactionFailure::Abortable(_)) => None,
-            (LaneOp::Flush, TransactionFailure::Abortable(_)) if !self.in_flight.is_empty() => None,
-            (LaneOp::Flush, TransactionFailure::Abortable(_))
-                if !self.delivery().refused.is_empty() =>
+            (LaneOp::Open, _) => None,
+            (LaneOp::Abort, failure) if failure.is_abortable() => None,
+            (LaneOp::Flush, failure) if failure.is_abortable() && !self.in_flight.is_empty() => {
+                None
+            }
+            (LaneOp::Flush, failure)
+                if failure.is_abortable() && !self.delivery().refused.is_empty() =>
             {
                 Some(Ok(self.delivery()))
             }
@@ -284,7 +287,7 @@ impl ClientLane {
         let failure = refusal.code.transaction_failure();
         // The partition was added to the transaction before its records were looked at.
         self.registered |= !refusal.culprits.is_empty();
-        if matches!(failure, TransactionFailure::Abortable(_)) {
+        if failure.is_abortable() {
             for (index, record) in batch.iter().enumerate() {
                 let caused_by_record = refusal.culprits.contains(&index);
                 let reason = if caused_by_record || refusal.culprits.is_empty() {

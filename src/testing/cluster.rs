@@ -18,6 +18,7 @@ use crate::{
         requests::{Answer, BrokerRequest},
         settings::SimSettings,
         topic::Topics,
+        trace,
         transactions::{Coordinator, MarkerTarget},
     },
 };
@@ -200,8 +201,10 @@ impl Cluster {
             let wakeup = entry.remove();
             self.clock.advance_to(at);
             self.mix(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) ^ sequence.rotate_left(32));
-            if self.settings.trace {
-                self.note(&format!("{wakeup:?}"));
+            if self.settings.trace
+                && let Some(text) = trace::wakeup(&wakeup)
+            {
+                self.note("broker", &text);
             }
             self.happen(wakeup);
         }
@@ -223,6 +226,7 @@ impl Cluster {
             Wakeup::TransactionTimeout { id, sequence } => {
                 if self.coordinator.time_out(&id, sequence) {
                     self.faults.count(FaultKind::TransactionTimeout);
+                    self.note("broker", &format!("transaction of {id} timed out: aborting it"));
                     self.schedule_markers(&id);
                 }
             }
@@ -293,15 +297,15 @@ impl Cluster {
 
     /// A contract of the seam was broken by who uses it.
     pub(super) fn violation(&mut self, text: String) {
-        self.note(&format!("VIOLATION {text}"));
+        self.note("broker", &format!("VIOLATION {text}"));
         self.violations.push(text);
     }
 
     /// Adds a line to the trace, where one is kept.
-    pub(super) fn note(&mut self, text: &str) {
+    pub(super) fn note(&mut self, who: &str, text: &str) {
         if self.settings.trace {
-            let at = self.clock.mono().as_micros();
-            self.trace.push(format!("{at:>12} {text}"));
+            let at = self.clock.mono().as_secs_f64();
+            self.trace.push(format!("{at:>11.6} {who:<8} {text}"));
         }
     }
 

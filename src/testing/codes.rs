@@ -43,14 +43,16 @@ impl ErrorCode {
         let reason = self.name().to_owned();
         match self {
             Self::ProducerFenced | Self::InvalidProducerEpoch => TransactionFailure::Fenced(reason),
-            Self::IllegalGeneration
-            | Self::UnknownMemberId
-            | Self::FencedInstanceId
-            | Self::InvalidProducerIdMapping
-            | Self::UnknownTopicOrPartition
-            | Self::InvalidTimestamp
-            | Self::MessageTooLarge => TransactionFailure::Abortable(reason),
-            Self::ConcurrentTransactions | Self::InvalidTxnState | Self::RebalanceInProgress => {
+            Self::IllegalGeneration | Self::UnknownMemberId | Self::FencedInstanceId => {
+                TransactionFailure::Membership(reason)
+            }
+            Self::InvalidProducerIdMapping => TransactionFailure::ProducerIdLost(reason),
+            Self::InvalidTimestamp | Self::MessageTooLarge => {
+                TransactionFailure::RecordRefused(reason)
+            }
+            Self::UnknownTopicOrPartition => TransactionFailure::Abortable(reason),
+            Self::ConcurrentTransactions => TransactionFailure::Retriable(reason),
+            Self::InvalidTxnState | Self::RebalanceInProgress => {
                 TransactionFailure::Unknown(reason)
             }
         }

@@ -290,6 +290,16 @@ impl SimCluster {
         cluster.groups.get(group).map(|group| group.offsets.all()).unwrap_or_default()
     }
 
+    /// The offset that a new owner of a partition would be told; `None` while one is pending.
+    pub fn stable_offset(
+        &self,
+        group: &str,
+        partition: &TopicPartition,
+    ) -> Option<crate::runtime::CommittedOffset> {
+        let cluster = self.cluster.borrow();
+        cluster.groups.get(group)?.offsets.stable(std::slice::from_ref(partition))?.pop()
+    }
+
     /// Whether any transaction holds offsets of the group pending.
     pub fn has_pending_offsets(&self, group: &str) -> bool {
         self.cluster.borrow().groups.get(group).is_some_and(|group| group.offsets.has_pending())
@@ -339,6 +349,11 @@ impl SimCluster {
     /// Everything that happened, line by line, where [`SimSettings::trace`] is set.
     pub fn trace(&self) -> String {
         self.cluster.borrow().trace()
+    }
+
+    /// Adds a line to the trace, where one is kept: what somebody outside the cluster did.
+    pub fn note(&self, who: &str, text: &str) {
+        self.cluster.borrow_mut().note(who, text);
     }
 
     /// A generator that follows from the run's own: for a test's own choices.

@@ -4,6 +4,7 @@
 //! Start at [`SimCluster`]; the broker's side is in `partition`, `transactions`, `group`,
 //! `group_offsets`,
 //! `broker` and `questions`, the client's side in `lanes`, `membership` and `reads`.
+//! Beside it lies `proxy`, for faults between the real engine and real brokers.
 
 mod assignor;
 mod batch;
@@ -20,6 +21,8 @@ mod handle;
 mod lanes;
 mod membership;
 mod partition;
+#[cfg(feature = "kafka")]
+pub mod proxy;
 mod questions;
 mod reads;
 mod requests;
@@ -27,6 +30,7 @@ mod settings;
 mod sim_disk;
 mod sim_log;
 mod topic;
+mod trace;
 mod transactions;
 
 pub use batch::{OwnedRecord, SimBatch};

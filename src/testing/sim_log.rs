@@ -19,6 +19,7 @@ use crate::{
         cluster::{Cluster, Reply},
         partition::RecordData,
         requests::{BrokerRequest, MemberProof, Question},
+        trace,
         transactions::ProducerEpoch,
     },
 };
@@ -81,7 +82,9 @@ impl Log for SimLog {
             let id = self.id;
             cluster.mix(id);
             if cluster.settings.trace {
-                cluster.note(&format!("client {id} sees {event:?}"));
+                let instance = cluster.clients.get(&id).map(|c| c.settings.instance.clone());
+                let text = event.as_ref().map(trace::event);
+                cluster.note(&instance.unwrap_or_default(), &text.unwrap_or_default());
             }
         }
         event
@@ -106,7 +109,8 @@ impl Cluster {
 
     fn submit(&mut self, id: ClientId, request: Request) {
         if self.settings.trace {
-            self.note(&format!("client {id} asks {request:?}"));
+            let instance = self.clients.get(&id).map(|c| c.settings.instance.clone());
+            self.note(&instance.unwrap_or_default(), &trace::request(&request));
         }
         match request {
             Request::Join { topics } => self.subscribe(id, topics),
@@ -207,7 +211,9 @@ impl RestoreLog for SimRestoreLog {
             let id = self.id;
             cluster.mix(id);
             if cluster.settings.trace {
-                cluster.note(&format!("restore {id} sees {event:?}"));
+                let instance = cluster.restores.get(&id).map(|r| r.instance.clone());
+                let text = event.as_ref().map(trace::restore_event);
+                cluster.note(&instance.unwrap_or_default(), &text.unwrap_or_default());
             }
         }
         event

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     state::{KEY_GROUPS_DEFAULT, changelog, check_partitions},
-    topology::{SourceNode, Subtopology, TopicRef, Topology},
+    topology::{SourceNode, Subtopology, TopicRef, Topology, lead_input, unequal_inputs},
 };
 
 /// What a topic that belongs to the application is for.
@@ -41,6 +41,12 @@ pub struct InputTopic {
     pub topic: String,
     /// How many partitions it has or is to have.
     pub partitions: i32,
+}
+
+impl InputTopic {
+    fn count(&self) -> (&str, i32) {
+        (&self.topic, self.partitions)
+    }
 }
 
 /// What is known of a subtopology once partition counts are known.
@@ -194,10 +200,7 @@ fn plan_part(
         InputTopic { topic, partitions }
     };
     let inputs: Vec<InputTopic> = part.sources.iter().map(input).collect();
-    let before = |(_, one): &(usize, &InputTopic), (_, two): &(usize, &InputTopic)| {
-        two.partitions.cmp(&one.partitions).then_with(|| one.topic.cmp(&two.topic))
-    };
-    let lead = inputs.iter().enumerate().min_by(before).map_or(0, |(index, _)| index);
+    let lead = lead_input(inputs.iter().map(InputTopic::count)).unwrap_or_default();
     SubtopologyPlan {
         name: part.name.clone(),
         lead,
@@ -211,7 +214,7 @@ fn check_keyed(part: &Subtopology, plan: &SubtopologyPlan, errors: &mut Vec<Topi
     let inputs = part.sources.iter().zip(&plan.inputs);
     let keyed: Vec<InputTopic> =
         inputs.filter(|(source, _)| source.keyed).map(|(_, input)| input.clone()).collect();
-    if keyed.windows(2).any(|pair| matches!(pair, [a, b] if a.partitions != b.partitions)) {
+    if unequal_inputs(keyed.iter().map(InputTopic::count)).is_some() {
         let subtopology = part.name.clone();
         errors.push(TopicPlanError::UnequalPartitions { subtopology, inputs: keyed });
         return;

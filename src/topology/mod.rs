@@ -1,5 +1,6 @@
 //! The graph that a topology is, before it runs.
 
+mod co_partition;
 mod describe;
 mod error;
 mod existing_topic;
@@ -7,6 +8,7 @@ mod graph;
 mod internal_topics;
 mod validate;
 
+pub use co_partition::{lead_input, unequal_inputs};
 pub use describe::{DescribedSource, DescribedStep, DescribedSubtopology, Description, describe};
 pub use error::{TopologyError, check_name, check_topic};
 pub use existing_topic::{ExistingTopic, Problem, check};

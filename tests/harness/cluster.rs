@@ -98,7 +98,14 @@ impl Cluster {
 
     /// How many partitions a topic has; `None` where there is no such topic.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Option<i32>> {
-        let metadata = self.committed.fetch_metadata(Some(topic), ANSWER)?;
+        let metadata = clock::wait_for(&format!("metadata of {topic}"), 2 * ANSWER, || {
+            match self.committed.fetch_metadata(Some(topic), ANSWER) {
+                Ok(metadata) => Ok(Some(metadata)),
+                // A broker has gone; the client asks another one.
+                Err(error) if is_passing(&error) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         match found.map(|topic| (topic, topic.error())) {
@@ -107,6 +114,14 @@ impl Cluster {
             Some((found, None)) => Ok(Some(i32::try_from(found.partitions().len())?)),
             None => Ok(None),
         }
+    }
+
+    /// The number of the broker that leads a partition.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Result<i32> {
+        let metadata = self.committed.fetch_metadata(Some(topic), ANSWER)?;
+        let found = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let found = found.into_iter().find(|found| found.id() == partition);
+        Ok(found.with_context(|| format!("{topic}/{partition} is not there"))?.leader())
     }
 
     /// The names of all topics that begin with `prefix`.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     clock,
-    cluster::Cluster,
+    cluster::{Cluster, Isolation},
     failpoint::{Action, Point},
     instance::Instance,
     ledger::Findings,
@@ -112,19 +112,22 @@ const CONTROLS: [Control; 4] = [
     },
 ];
 
-type Alteration = (&'static str, fn(&mut Vec<Output>));
+/// How the output is read, and what is then done to it.
+type Alteration = (&'static str, Isolation, fn(&mut Vec<Output>));
 
-const ALTERATIONS: [Alteration; 3] = [
-    ("output-deleted", |outputs| {
+const ALTERATIONS: [Alteration; 4] = [
+    // The scenario leaves an aborted epoch behind.
+    ("reader-uncommitted", Isolation::Uncommitted, |_| ()),
+    ("output-deleted", Isolation::Committed, |outputs| {
         outputs.remove(outputs.len() / 2);
     }),
-    ("output-doubled", |outputs| {
+    ("output-doubled", Isolation::Committed, |outputs| {
         let middle = outputs.len() / 2;
         if let Some(output) = outputs.get(middle).cloned() {
             outputs.insert(middle, output);
         }
     }),
-    ("output-swapped", |outputs| {
+    ("output-swapped", Isolation::Committed, |outputs| {
         // Of one account: records of different accounts have no order.
         let account = outputs.first().map(|output| output.key.clone());
         let same = |output: &Output| Some(&output.key) == account.as_ref();
@@ -145,8 +148,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     if !findings.is_clean() {
         bail!("the scenario fails with nothing broken{}", note.map_or(String::new(), |n| n));
     }
-    for (name, alter) in ALTERATIONS.into_iter().filter(|(name, _)| wanted(name)) {
-        let (findings, _) = topics.check_altered(&cluster, alter)?;
+    for (name, isolation, alter) in ALTERATIONS.into_iter().filter(|(name, ..)| wanted(name)) {
+        let (findings, _) = topics.check_altered(&cluster, isolation, alter)?;
         judge(name, &findings, None, &mut caught);
         total += 1;
     }

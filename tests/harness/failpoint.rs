@@ -4,6 +4,7 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -52,7 +53,8 @@ impl fmt::Display for Phase {
 }
 
 impl Point {
-    const ALL: [Self; 9] = [
+    /// All, in the order of an epoch.
+    pub(crate) const ALL: [Self; 9] = [
         Self::Run,
         Self::BeforeSeal,
         Self::AfterSeal,
@@ -103,14 +105,17 @@ pub(crate) enum Action {
     KillLater,
     /// SIGSTOP.
     Stop,
+    /// The thread that reached the point stands still for so long; the others go on.
+    Freeze(Duration),
 }
 
 impl Action {
-    fn text(self) -> &'static str {
+    fn text(self) -> String {
         match self {
-            Self::Kill => "kill",
-            Self::KillLater => "kill 500",
-            Self::Stop => "stop",
+            Self::Kill => "kill".to_owned(),
+            Self::KillLater => "kill 500".to_owned(),
+            Self::Stop => "stop".to_owned(),
+            Self::Freeze(time) => format!("freeze {}", time.as_millis()),
         }
     }
 }
@@ -179,6 +184,9 @@ mod tests {
         assert!(failpoints.hit(Point::BeforeCommit));
         failpoints.disarm();
         assert!(!failpoints.hit(Point::BeforeCommit));
+        failpoints.arm(Point::Run, Action::Freeze(Duration::from_secs(2))).unwrap();
+        let armed = failpoints.directory().join("run");
+        assert_eq!(fs::read_to_string(armed).unwrap(), "freeze 2000");
     }
 
     #[test]

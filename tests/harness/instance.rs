@@ -121,6 +121,11 @@ impl Instance {
         Ok(())
     }
 
+    /// How it is started.
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
     /// Changes a variable; counts from the next start on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.launch.set(name, value);

@@ -126,13 +126,15 @@ impl Topics {
 
     /// Reads everything, read_committed, and judges it.
     pub(crate) fn check(&self, cluster: &Cluster) -> Result<(Findings, Vec<String>)> {
-        self.check_altered(cluster, |_| ())
+        self.check_altered(cluster, Isolation::Committed, |_| ())
     }
 
-    /// As [`Topics::check`], after `alter` was done to the output as it was read.
+    /// As [`Topics::check`], with the output read as `isolation` says, after `alter` was done to
+    /// it.
     pub(crate) fn check_altered(
         &self,
         cluster: &Cluster,
+        isolation: Isolation,
         alter: impl FnOnce(&mut Vec<Output>),
     ) -> Result<(Findings, Vec<String>)> {
         let hanging = self.hanging(cluster, SETTLE)?;
@@ -146,7 +148,7 @@ impl Topics {
             Ok(())
         })?;
         let mut outputs = Vec::new();
-        cluster.read(BALANCES, Isolation::Committed, |message| {
+        cluster.read(BALANCES, isolation, |message| {
             outputs.push(Output {
                 partition: message.partition(),
                 key: message.key().unwrap_or_default().into(),

@@ -3,6 +3,7 @@
 //! It starts the real `tidemill` binary, kills, stops and scales it, and looks at nothing but
 //! topics, probes and logs. Exit codes: 0 shown, 1 not so, 2 the run proved nothing (INVALID).
 
+mod broker_processes;
 mod check;
 mod clock;
 mod cluster;
@@ -11,7 +12,6 @@ mod compare_state;
 mod controls;
 mod demo;
 mod failpoint;
-mod faults;
 mod generate;
 mod instance;
 mod ledger;
@@ -24,6 +24,7 @@ mod restart_cost;
 mod status;
 mod tail;
 mod torture;
+mod wire;
 mod words;
 
 use std::{process::ExitCode, thread};
@@ -102,6 +103,7 @@ fn end_with_signals() -> Result<()> {
                 _ = terminate.recv() => {}
             }
             instance::kill_all();
+            torture::unmount_all();
             std::process::exit(130);
         });
     };

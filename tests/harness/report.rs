@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,22 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Prints one line to stdout. Nobody reads it when stdout is closed, so errors are dropped.
 pub(crate) fn line(text: impl Display) {
+    let text = text.to_string();
     let mut out = io::stdout().lock();
     let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
+    said().extend(text.lines().map(str::to_owned));
+}
+
+/// All lines of this run so far.
+pub(crate) fn transcript() -> Vec<String> {
+    said().clone()
+}
+
+/// What was said, for the report of a run.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn said() -> MutexGuard<'static, Vec<String>> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Progress of a run: a live line in a terminal, now and then a plain line elsewhere.

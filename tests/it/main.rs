@@ -5,10 +5,18 @@
 #![allow(clippy::disallowed_methods, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::never_loop)] // `loop { match .. }` that ends in either arm reads as a wait
 
+mod application;
 mod membership;
 mod offsets;
+mod poison;
+mod process;
+mod purge;
 mod reading;
+mod reset;
 mod restore;
+#[path = "../process/running.rs"]
+mod running;
+mod secure;
 mod support;
 mod topics;
 mod transactions;

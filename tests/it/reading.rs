@@ -144,3 +144,25 @@ fn records_deleted_below_a_position_make_it_out_of_range() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn partitions_are_released_and_read_again_in_quick_succession() {
+    const PARTITIONS: i32 = 24;
+    let topic = topic("quick", PARTITIONS);
+    write_committed(&topic, 3, &["a", "b"]);
+    let mut client = Client::new(&unique("app"), "i");
+    client.join_and_own(&topic, PARTITIONS);
+    let all: Vec<_> = (0..PARTITIONS).map(|partition| at(&topic, partition)).collect();
+    for _ in 0..500 {
+        for partition in &all {
+            client.read(partition, 0);
+        }
+        client.next(Duration::ZERO, false);
+        // Paused partitions are not paused any more when they come back.
+        client.log.submit(Request::Pause { partition: at(&topic, 3) });
+        client.log.submit(Request::Release { partitions: all.clone() });
+        client.log.submit(Request::Accept { partitions: all.clone() });
+    }
+    client.read(&at(&topic, 3), 0);
+    assert_eq!(texts(&client.collect(|found| found.len() == 2)), ["a", "b"]);
+}

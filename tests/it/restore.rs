@@ -139,3 +139,36 @@ fn a_restore_from_a_position_that_does_not_exist_fails() {
     reader.read(&at(&changelog, 0), 0);
     assert_eq!(reader.until(&at(&changelog, 0), 2), ["a"]);
 }
+
+#[test]
+fn changelogs_start_and_stop_in_quick_succession() {
+    const PARTITIONS: i32 = 24;
+    let changelog = topic("quick", PARTITIONS);
+    write_committed(&changelog, 0, &["a", "b"]);
+    let mut reader = Reader::new();
+    for round in 0..500 {
+        for partition in 0..PARTITIONS {
+            reader.read(&at(&changelog, partition), 0);
+        }
+        reader.next(Duration::ZERO);
+        for partition in (0..PARTITIONS).filter(|partition| (partition + round) % 3 > 0) {
+            reader.log.submit(RestoreRequest::Stop { partition: at(&changelog, partition) });
+        }
+        reader.next(Duration::ZERO);
+    }
+    reader.read(&at(&changelog, 0), 0);
+    assert_eq!(reader.until(&at(&changelog, 0), 3), ["a", "b"]);
+}
+
+#[test]
+fn a_changelog_that_is_read_again_is_told_its_end_again() {
+    let changelog = topic("again", 1);
+    write_committed(&changelog, 0, &["a", "b"]);
+    let mut reader = Reader::new();
+    for _ in 0..3 {
+        reader.read(&at(&changelog, 0), 3);
+        assert_eq!(reader.until(&at(&changelog, 0), 3), [""; 0]);
+        reader.read(&at(&changelog, 0), 1);
+        assert_eq!(reader.until(&at(&changelog, 0), 3), ["b"]);
+    }
+}

@@ -1,7 +1,6 @@
 //! What the tests share: names, topics, a log with a clock, waiting with a deadline.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -60,15 +59,19 @@ pub(crate) fn connection(application: &str, instance: &str) -> ConnectionSetting
 
 /// A new topic.
 pub(crate) fn topic(what: &str, partitions: i32) -> TopicName {
+    let after_max = i64::MAX.to_string();
+    topic_with(what, partitions, &[("message.timestamp.after.max.ms", &after_max)])
+}
+
+/// A new topic with a configuration.
+pub(crate) fn topic_with(what: &str, partitions: i32, config: &[(&str, &str)]) -> TopicName {
     let name: TopicName = unique(what).into();
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let spec = TopicSpec {
         name: name.clone(),
         partitions,
         replication: -1,
-        config: BTreeMap::from([(
-            "message.timestamp.after.max.ms".to_owned(),
-            i64::MAX.to_string(),
-        )]),
+        config: config.iter().map(own).collect(),
     };
     KafkaTopicAdmin::new(&settings()).unwrap().create(&[spec]).unwrap();
     name

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidemill::{
-    kafka::{KafkaTopicAdmin, Settings},
+    kafka::{ConnectError, KafkaTopicAdmin, Settings},
     record::TopicName,
     runtime::{ApplicationAdmin, Event, Log, Request, TopicAdmin, TopicSpec, TopicsError},
 };
@@ -75,11 +75,17 @@ fn a_refused_topic_is_named_and_so_is_an_address_where_nobody_answers() {
 }
 
 #[test]
-fn settings_with_security_are_refused_where_only_plain_text_is_spoken() {
-    let properties = BTreeMap::from([("security.protocol".to_owned(), "ssl".to_owned())]);
-    let mut admin = KafkaTopicAdmin::new(&Settings { properties, ..settings() }).unwrap();
-    let message = admin.brokers().unwrap_err().to_string();
-    assert!(message.contains("security.protocol=ssl is not supported yet"), "{message}");
+fn a_property_that_librdkafka_does_not_take_is_told_before_anything_is_asked() {
+    let with = |name: &str, value: &str| {
+        let properties = BTreeMap::from([(name.to_owned(), value.into())]);
+        KafkaTopicAdmin::new(&Settings { properties, ..settings() }).err().unwrap()
+    };
+    for (name, value) in [("sasl.pasword", "hunter2"), ("security.protocol", "tls")] {
+        let error = with(name, value);
+        assert!(matches!(error, ConnectError::Configuration(_)), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

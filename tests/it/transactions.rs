@@ -145,7 +145,7 @@ fn a_stale_generation_and_an_unknown_member_are_refused_by_the_broker() {
         client.flush(Lane::A).unwrap();
         let offsets = [(at(&lead, 0), 1, "m")];
         let failure = client.send_offsets_as(Lane::A, &offsets, metadata).unwrap_err();
-        let TransactionFailure::Abortable(reason) = &failure else { panic!("{failure:?}") };
+        let TransactionFailure::Membership(reason) = &failure else { panic!("{failure:?}") };
         assert!(words.iter().any(|word| reason.starts_with(word)), "{reason}");
         assert_eq!(client.abort(Lane::A), Ok(()));
     }

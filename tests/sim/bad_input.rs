@@ -6,8 +6,9 @@ use tidemill::{
 };
 
 use crate::{
+    scenario::Scenario,
     topology::{APP, POSTINGS, TRANSFERS},
-    world::{Scenario, World},
+    world::World,
 };
 
 /// A world in which everything was processed and committed once.

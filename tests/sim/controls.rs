@@ -2,7 +2,7 @@
 
 use tidemill::runtime::Guarantee;
 
-use crate::world::{Scenario, World};
+use crate::{scenario::Scenario, world::World};
 
 /// Runs seeds until one is caught; gives how many it took.
 fn caught_within(seeds: u64, scenario: impl Fn(u64) -> Scenario) -> Option<u64> {

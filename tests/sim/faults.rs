@@ -78,6 +78,8 @@ impl Hooks for SimHooks {
         }
         *self.armed.borrow_mut() = None;
         self.made.borrow_mut().push((armed.fault, armed.phase));
+        let text = format!("FAULT {:?} at {point:?} (phase {})", armed.fault, armed.phase);
+        self.cluster.note(&self.name, &text);
         match armed.fault {
             Fault::Crash => resume_unwind(Box::new(Crashed)),
             // The process stands still in the middle of its step; the brokers' time goes on.

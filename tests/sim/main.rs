@@ -1,6 +1,6 @@
 //! Seeded simulations of the whole runtime on the in-memory log: one seed, one run.
 //!
-//! Start at `world`. `TIDEMILL_SIM_SEED=N` replays one seed with its trace; `TIDEMILL_SIM_SEEDS=N`
+//! Start at `world`. `TIDEMILL_SIM_SEED=N` replays one seed with its trace, one line per event; `TIDEMILL_SIM_SEEDS=N`
 //! sets how many are run.
 
 // A test may stop at the first surprise, and prints what it saw.
@@ -8,8 +8,15 @@
 
 mod bad_input;
 mod controls;
+mod ending;
 mod faults;
+mod hourly;
+mod instances;
 mod oracle;
+mod purge;
+mod scenario;
 mod seeds;
+mod striking;
 mod topology;
+mod tracer;
 mod world;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     faults::{Fault, PHASES},
-    world::{Report, Scenario, World},
+    scenario::{Report, Scenario},
+    tracer::traced,
+    world::World,
 };
 
 fn seeds() -> u64 {
@@ -23,7 +25,8 @@ fn check(seed: u64, report: &Report) {
 #[test]
 fn every_seed_is_exactly_once() {
     if let Some(seed) = std::env::var("TIDEMILL_SIM_SEED").ok().and_then(|n| n.parse().ok()) {
-        let report = World::new(Scenario { trace: true, ..Scenario::of_seed(seed) }).run();
+        let scenario = Scenario { trace: true, ..Scenario::of_seed(seed) };
+        let report = traced(|| World::new(scenario).run());
         println!("{report:#?}");
         return check(seed, &report);
     }

@@ -1,137 +1,51 @@
 //! A cluster, a few instances of the real runtime, their disks, and a seed that decides everything.
+//!
+//! The files beside it are its parts: `instances` starts processes, `striking` makes faults,
+//! `ending` tells when it is over.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
 use tidemill::{
-    record::{Timestamp, TopicName},
+    record::{Offset, Timestamp, TopicName},
     runtime::{
-        Guarantee, Lane, Now, StateSettings, StatusBoard, TopicAdmin, TopicSpec,
-        epoch::EpochLimits,
-        mutants::Mutant,
-        plan::{InstancePlan, TaskId},
-        restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
-        stream_thread::{Step, StreamThread, ThreadSettings},
+        Now, TopicAdmin, TopicInfo, TopicSpec,
+        stream_thread::{Failure, Step},
     },
-    testing::{
-        ClientSettings, Fate, LaneRequest, SimCluster, SimDisk, SimLog, SimRestoreLog, SimSettings,
-    },
+    testing::{SimCluster, SimDisk, SimSettings},
     topology::plan_topics,
 };
 
 use crate::{
-    faults::{Armed, Crashed, Fault, PHASES, SharedArm, SimHooks, phase_of, strike},
-    oracle::{self, Seen, Verdict},
+    faults::Crashed,
+    instances::Instance,
+    oracle::Seen,
+    scenario::{Report, Scenario},
     topology,
+    tracer::stepping,
 };
-
-/// How a run is set up.
-#[derive(Debug, Clone)]
-pub(crate) struct Scenario {
-    /// Decides everything.
-    pub(crate) seed: u64,
-    /// Input records.
-    pub(crate) transfers: u64,
-    /// Faults to be made.
-    pub(crate) faults: usize,
-    /// Overlapping epochs.
-    pub(crate) pipelining: bool,
-    /// What is guaranteed.
-    pub(crate) guarantee: Guarantee,
-    /// A guarantee that is broken on purpose.
-    pub(crate) mutant: Mutant,
-    /// A readable trace.
-    pub(crate) trace: bool,
-    /// `max.message.bytes` of the output topic, which the instances do not know of.
-    pub(crate) unknown_limit: Option<u32>,
-}
-
-impl Scenario {
-    /// What a seed runs.
-    pub(crate) fn of_seed(seed: u64) -> Self {
-        Self {
-            seed,
-            transfers: 500,
-            faults: 6,
-            pipelining: seed % 2 == 1,
-            guarantee: Guarantee::ExactlyOnce,
-            mutant: Mutant::None,
-            trace: false,
-            unknown_limit: None,
-        }
-    }
-}
-
-/// What a run left behind.
-#[derive(Debug)]
-pub(crate) struct Report {
-    /// The oracle's verdict.
-    pub(crate) verdict: Verdict,
-    /// Faults that took effect, by kind and the phase that they met.
-    pub(crate) met: BTreeMap<(Fault, &'static str), u64>,
-    /// Epochs committed.
-    pub(crate) epochs: u64,
-    /// Epochs aborted.
-    pub(crate) aborted: u64,
-    /// Outcomes resolved.
-    pub(crate) resolved: u64,
-    /// Dead owners fenced.
-    pub(crate) takeovers: u64,
-    /// A number that differs when anything differed.
-    pub(crate) fingerprint: u64,
-    /// What went wrong besides the oracle's verdict.
-    pub(crate) problems: Vec<String>,
-    /// Virtual time that it took.
-    pub(crate) virtual_time: Duration,
-}
-
-/// One restorer, shared by its thread (as a service) and the scheduler (which steps it).
-#[derive(Clone)]
-struct SharedRestorer(Rc<RefCell<Restorer<SimRestoreLog>>>);
-
-impl RestoreService for SharedRestorer {
-    fn submit(&mut self, job: RestoreJob) {
-        self.0.borrow_mut().submit(job);
-    }
-    fn cancel(&mut self, task: TaskId) {
-        self.0.borrow_mut().cancel(task);
-    }
-    fn poll(&mut self) -> Option<RestoreOutcome> {
-        self.0.borrow_mut().poll()
-    }
-}
-
-struct Instance {
-    name: String,
-    thread: StreamThread<SimLog, SharedRestorer>,
-    restorer: SharedRestorer,
-    frozen_until: Option<Duration>,
-    aborted_seen: u64,
-    armed: SharedArm,
-    made: Rc<RefCell<Vec<(Fault, &'static str)>>>,
-}
 
 /// The world.
 pub(crate) struct World {
-    scenario: Scenario,
-    cluster: SimCluster,
-    rng: fastrand::Rng,
-    plan_infos: BTreeMap<TopicName, tidemill::runtime::TopicInfo>,
-    instances: Vec<Instance>,
-    disks: BTreeMap<String, SimDisk>,
-    restarts: Vec<(Duration, String)>,
-    next_incarnation: u64,
-    report: Report,
-    fed: u64,
+    pub(crate) scenario: Scenario,
+    pub(crate) cluster: SimCluster,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) plan_infos: BTreeMap<TopicName, TopicInfo>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) disks: BTreeMap<String, SimDisk>,
+    pub(crate) restarts: Vec<(Duration, String)>,
+    pub(crate) next_incarnation: u64,
+    pub(crate) report: Report,
+    pub(crate) fed: u64,
+    /// See [`crate::purge`].
+    pub(crate) postings: Vec<(Offset, Vec<Seen>)>,
 }
 
-const MS: Duration = Duration::from_millis(1);
+/// A millisecond.
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// Virtual time after which a run counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -187,7 +101,7 @@ impl World {
             restarts: vec![],
             next_incarnation: 1,
             report: Report {
-                verdict: Verdict::default(),
+                verdict: crate::oracle::Verdict::default(),
                 met: BTreeMap::new(),
                 epochs: 0,
                 aborted: 0,
@@ -196,71 +110,15 @@ impl World {
                 fingerprint: 0,
                 problems: vec![],
                 virtual_time: Duration::ZERO,
+                purged: 0,
             },
             fed: 0,
+            postings: vec![],
             scenario,
         };
         world.start("i0");
         world.start("i1");
         world
-    }
-
-    fn start(&mut self, name: &str) {
-        let plan =
-            InstancePlan::resolve(&topology::topology(), topology::APP, name, &self.plan_infos);
-        let client = ClientSettings::new(topology::APP, name, 0);
-        let disk = self.disks.entry(name.to_owned()).or_default().clone();
-        let restorer = SharedRestorer(Rc::new(RefCell::new(Restorer::new(
-            self.cluster.restore_log(name),
-            Box::new(disk),
-        ))));
-        self.next_incarnation += 1;
-        let settings = ThreadSettings {
-            thread: 0,
-            epoch: EpochLimits {
-                interval: 100 * MS,
-                min_pause: Duration::ZERO,
-                max_records: 200,
-                max_bytes: 1 << 20,
-                timeout: Duration::from_secs(30),
-                pipelining: self.scenario.pipelining,
-                tolerated_failures: 1000,
-            },
-            guarantee: self.scenario.guarantee,
-            state: StateSettings {
-                spill_bytes: bytesize::ByteSize::kb(2),
-                spill_interval: 500 * MS,
-                cache_bytes: bytesize::ByteSize::kb(4),
-                purge_repartition_topics: false,
-            },
-            incarnation: self.next_incarnation,
-            mutant: self.scenario.mutant,
-        };
-        let log = self.cluster.log(client);
-        let (armed, made) = (SharedArm::default(), Rc::default());
-        let hooks = SimHooks {
-            name: name.to_owned(),
-            cluster: self.cluster.clone(),
-            armed: Rc::clone(&armed),
-            made: Rc::clone(&made),
-        };
-        let thread = StreamThread::new(
-            Arc::new(plan.unwrap()),
-            settings,
-            log,
-            restorer.clone(),
-            StatusBoard::default(),
-            Box::new(hooks),
-        );
-        self.instances.push(Instance {
-            name: name.to_owned(),
-            thread,
-            restorer,
-            frozen_until: None,
-            aborted_seen: 0,
-            armed,
-            made,
-        });
     }
 
     /// Runs to the end: all input fed, all faults made, everything committed and quiet.
@@ -269,6 +127,9 @@ impl World {
         let mut faults = fault_times.into_iter().peekable();
         loop {
             let now = self.cluster.now();
+            if !self.report.problems.is_empty() {
+                break;
+            }
             if now.mono > PATIENCE {
                 self.report.problems.push(format!("stuck: {}", self.describe()));
                 break;
@@ -281,6 +142,7 @@ impl World {
                 self.fault(now);
             }
             self.wake(now);
+            self.watch_postings();
             self.step_all(now);
             self.settle_faults(self.cluster.now());
             let armed = self.instances.iter().any(|i| i.armed.borrow().is_some());
@@ -334,15 +196,6 @@ impl World {
         &self.report.problems
     }
 
-    /// Faults are spread over the time in which input is fed.
-    fn fault_times(&mut self) -> Vec<Duration> {
-        let mut times: Vec<_> = (0..self.scenario.faults)
-            .map(|_| Duration::from_micros(self.rng.u64(300_000..6_000_000)))
-            .collect();
-        times.sort();
-        times
-    }
-
     fn feed(&mut self, now: Now) {
         let due = (now.mono.as_millis() as u64 * self.scenario.transfers / 6_000)
             .min(self.scenario.transfers);
@@ -361,114 +214,7 @@ impl World {
         }
     }
 
-    /// Arms a fault for a phase. What is needed to reach a rare phase is provoked.
-    fn fault(&mut self, now: Now) {
-        if self.instances.is_empty() {
-            return;
-        }
-        let fault = Fault::ALL[self.rng.usize(..Fault::ALL.len())];
-        let phase = PHASES[self.rng.usize(..PHASES.len())];
-        let free = |i: &usize| self.instances[*i].armed.borrow().is_none();
-        let free: Vec<usize> = (0..self.instances.len()).filter(free).collect();
-        if free.is_empty() {
-            return;
-        }
-        let index = free[self.rng.usize(..free.len())];
-        let name = self.instances[index].name.clone();
-        match phase {
-            "abort" => self.cluster.force_rebalance(topology::APP),
-            "resolve" => {
-                for lane in Lane::ALL {
-                    let fate = Fate::ALL[self.rng.usize(..Fate::ALL.len())];
-                    self.cluster.lose_answer(&name, lane, LaneRequest::Commit, fate);
-                }
-            }
-            _ => {}
-        }
-        let until = now.mono + Duration::from_secs(3);
-        let armed = Armed { fault, phase, until, skip: self.rng.u8(..3) };
-        *self.instances[index].armed.borrow_mut() = Some(armed);
-    }
-
-    /// Armed faults whose phase is not inside a step, or does not come; and those made in a step.
-    fn settle_faults(&mut self, now: Now) {
-        let mut due = vec![];
-        for (index, instance) in self.instances.iter().enumerate() {
-            for (fault, phase) in instance.made.borrow_mut().drain(..) {
-                *self.report.met.entry((fault, phase)).or_default() += 1;
-                if fault == Fault::Leave {
-                    due.push((index, None));
-                }
-            }
-            let armed = *instance.armed.borrow();
-            if let Some(armed) = armed
-                && instance.frozen_until.is_none()
-            {
-                let shown = phase_of(instance.thread.phase());
-                let between = matches!(armed.phase, "abort" | "resolve") && shown == armed.phase;
-                if between || now.mono >= armed.until {
-                    *instance.armed.borrow_mut() = None;
-                    *self.report.met.entry((armed.fault, shown)).or_default() += 1;
-                    due.push((index, Some(armed.fault)));
-                }
-            }
-        }
-        for (index, fault) in due.into_iter().rev() {
-            match fault {
-                None | Some(Fault::Leave) => {
-                    let leave = self.rng.bool();
-                    self.instances[index].thread.stop(leave);
-                }
-                Some(Fault::Crash) => self.crash(index, now),
-                Some(Fault::Freeze) => {
-                    self.cluster.freeze(&self.instances[index].name);
-                    let until = now.mono + MS * self.rng.u32(50..15_000);
-                    self.instances[index].frozen_until = Some(until);
-                }
-                Some(fault) => {
-                    let draw = self.rng.usize(..30);
-                    strike(&self.cluster, &self.instances[index].name, fault, draw);
-                }
-            }
-        }
-    }
-
-    fn crash(&mut self, index: usize, now: Now) {
-        let instance = self.instances.remove(index);
-        self.note_counters(&instance);
-        self.cluster.crash(&instance.name);
-        let name = instance.name.clone();
-        drop(instance);
-        if let Some(disk) = self.disks.get_mut(&name) {
-            disk.crash(&mut self.rng);
-        }
-        // Another one takes the name after a while; sometimes on a new disk.
-        if self.rng.u8(..6) == 0 {
-            self.disks.remove(&name);
-        }
-        self.restarts.push((now.mono + MS * self.rng.u32(10..9_000), name));
-    }
-
-    fn wake(&mut self, now: Now) {
-        for instance in &mut self.instances {
-            if instance.frozen_until.is_some_and(|until| now.mono >= until) {
-                instance.frozen_until = None;
-                self.cluster.thaw(&instance.name);
-            }
-        }
-        let due: Vec<String> = self
-            .restarts
-            .iter()
-            .filter(|(at, _)| now.mono >= *at)
-            .map(|(_, n)| n.clone())
-            .collect();
-        self.restarts.retain(|(at, _)| now.mono < *at);
-        for name in due {
-            self.start(&name);
-        }
-    }
-
-    fn step_all(&mut self, now: Now) {
+    pub(crate) fn step_all(&mut self, now: Now) {
         let mut order: Vec<usize> = (0..self.instances.len()).collect();
         self.rng.shuffle(&mut order);
         let (mut ended, mut crashed) = (BTreeSet::new(), BTreeSet::new());
@@ -480,6 +226,9 @@ impl World {
             let restored_first = self.rng.bool();
             if restored_first {
                 instance.restorer.0.borrow_mut().step(now, now.mono);
+            }
+            if self.scenario.trace {
+                stepping(&self.cluster, &instance.name);
             }
             let thread = &mut instance.thread;
             let step = match catch_unwind(AssertUnwindSafe(|| thread.step(now, now.mono))) {
@@ -509,7 +258,7 @@ impl World {
                     ended.insert(index);
                     // A twin's or a fenced membership's end is a restart, as in production; any
                     // other failure is a defect.
-                    if !matches!(failure, tidemill::runtime::stream_thread::Failure::Twin(_)) {
+                    if !matches!(failure, Failure::Twin(_)) {
                         self.report.problems.push(format!("failed: {}", failure.message()));
                     }
                 }
@@ -528,15 +277,6 @@ impl World {
         }
     }
 
-    fn settle_crashes(&mut self, crashed: &BTreeSet<usize>, now: Now) {
-        for index in crashed.iter().rev() {
-            for (fault, phase) in self.instances[*index].made.borrow_mut().drain(..) {
-                *self.report.met.entry((fault, phase)).or_default() += 1;
-            }
-            self.crash(*index, now);
-        }
-    }
-
     fn advance(&mut self, now: Now) {
         // Mostly to the next event; at times a little further, so that several are due at once.
         let next = self.cluster.next_wakeup().unwrap_or(now.mono + 5 * MS);
@@ -544,85 +284,4 @@ impl World {
         let extra = if self.rng.u8(..4) == 0 { self.rng.u64(..3_000) } else { 0 };
         self.cluster.advance_to(next + Duration::from_micros(extra));
     }
-
-    /// Everything fed is in committed outputs, and nothing is pending.
-    pub(crate) fn is_done(&self) -> bool {
-        let postings = self.cluster.committed_records(topology::POSTINGS);
-        if (postings.iter().map(Vec::len).sum::<usize>() as u64) < 2 * self.scenario.transfers {
-            return false;
-        }
-        let balances = self.seen(topology::BALANCES);
-        let timers_set = count(&balances, |v| v.contains('+'));
-        let timers_fired = count(&balances, |v| v.contains('T'));
-        let outputs = count(&balances, |v| v.contains('P')) as u64;
-        outputs >= 2 * self.scenario.transfers
-            && timers_set == timers_fired
-            && self.cluster.open_transactions().is_empty()
-    }
-
-    fn seen(&self, topic: &str) -> Vec<Vec<Seen>> {
-        let text =
-            |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default()).unwrap();
-        let partitions = self.cluster.committed_records(topic);
-        partitions
-            .iter()
-            .map(|records| {
-                records.iter().map(|r| Seen { key: text(&r.key), value: text(&r.value) }).collect()
-            })
-            .collect()
-    }
-
-    fn note_counters(&mut self, instance: &Instance) {
-        let counters = instance.thread.counters();
-        self.report.epochs += counters.epochs_committed;
-        self.report.aborted += counters.epochs_aborted;
-        self.report.resolved += counters.epochs_resolved;
-        self.report.takeovers += counters.takeovers;
-    }
-
-    fn describe(&self) -> String {
-        let instances = self
-            .instances
-            .iter()
-            .map(|i| format!("{} {} {:?}", i.name, i.thread.phase(), i.thread.running_tasks()));
-        let balances = self.seen(topology::BALANCES);
-        format!(
-            "fed {}, postings {}, outputs {}, timers set {} fired {}, {:?}, open transactions {:?}",
-            self.fed,
-            count(&self.seen(topology::POSTINGS), |_| true),
-            count(&balances, |v| v.contains('P')),
-            count(&balances, |v| v.contains('+')),
-            count(&balances, |v| v.contains('T')),
-            instances.collect::<Vec<_>>(),
-            self.cluster.open_transactions()
-        )
-    }
-
-    fn finish(mut self) -> Report {
-        for instance in std::mem::take(&mut self.instances) {
-            self.note_counters(&instance);
-        }
-        self.report.verdict = oracle::check(
-            self.scenario.transfers,
-            &self.seen(topology::POSTINGS),
-            &self.seen(topology::BALANCES),
-        );
-        if self.scenario.trace {
-            for topic in self.cluster.topics() {
-                for p in 0..6 {
-                    let at = tidemill::record::TopicPartition::new(topic.clone(), p);
-                    println!("{at} {:?}", self.cluster.bounds(&at));
-                }
-            }
-            println!("{}", self.cluster.trace());
-        }
-        self.report.problems.extend(self.cluster.violations());
-        self.report.fingerprint = self.cluster.fingerprint();
-        self.report.virtual_time = self.cluster.now().mono;
-        self.report
-    }
-}
-
-fn count(partitions: &[Vec<Seen>], matches: impl Fn(&str) -> bool) -> usize {
-    partitions.iter().flatten().filter(|seen| matches(&seen.value)).count()
 }

@@ -101,7 +101,9 @@ impl Client {
         if raw.is_null() {
             let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
             let reason = String::from_utf8_lossy(&message[..end]).into_owned();
-            return Err(Error::new(-186, reason));
+            // SAFETY: takes nothing; tells why the call before on this thread failed.
+            let failed = unsafe { sys::rd_kafka_last_error() } as i32;
+            return Err(Error::new(failed, reason));
         }
         Ok(Self { raw, recorded, is_consumer })
     }
@@ -263,6 +265,11 @@ unsafe extern "C" fn on_log(
     {
         recorded.disturbed.store(true, Ordering::SeqCst);
     }
+    pass_on(level, &name, &facility, &message);
+}
+
+/// Passes a line of librdkafka's log on.
+pub(super) fn pass_on(level: i32, name: &str, facility: &str, message: &str) {
     match level {
         0..=3 => tracing::error!(target: "librdkafka", %name, %facility, "{message}"),
         4 => tracing::warn!(target: "librdkafka", %name, %facility, "{message}"),

@@ -7,6 +7,7 @@ use rdkafka_sys as sys;
 use super::{
     batch::{Batch, PartitionError, RunFilter, Wanted},
     client::{Client, ClientErrors, Rebalance},
+    committer::Committer,
     config::Config,
     error::{Error, text},
     partition_list::PartitionList,
@@ -94,6 +95,11 @@ impl Consumer {
         taken
     }
 
+    /// Commits offsets with this consumer's membership.
+    pub(in crate::kafka) fn committer(&self, wake: &Arc<Wake>) -> Committer {
+        Committer::new(&self.client, wake)
+    }
+
     /// Rebalances that wait for an answer, in order.
     pub(in crate::kafka) fn rebalances(&self) -> Vec<Rebalance> {
         self.client.take_rebalances()
@@ -125,22 +131,50 @@ impl Consumer {
         Error::check(unsafe { sys::rd_kafka_unsubscribe(self.client.raw()) })
     }
 
-    /// Reads exactly these partitions (outside of a group).
-    pub(in crate::kafka) fn assign(&self, list: &PartitionList) -> Result<(), Error> {
-        // SAFETY: handle and list are alive; the list is copied.
-        Error::check(unsafe { sys::rd_kafka_assign(self.client.raw(), list.raw()) })
-    }
-
     /// Reads these partitions too, and acknowledges an assignment that waits.
     pub(in crate::kafka) fn incremental_assign(&self, list: &PartitionList) -> Result<(), Error> {
         // SAFETY: handle and list are alive; the list is copied, the error is taken over.
         unsafe { Error::take(sys::rd_kafka_incremental_assign(self.client.raw(), list.raw())) }
     }
 
-    /// Reads these partitions no more, and acknowledges a revocation that waits.
+    /// Reads these partitions no more, and acknowledges a revocation that waits. When it returns,
+    /// their fetchers have stopped and none is paused: they may be assigned again at once.
+    ///
+    /// Nothing else unassigns, because it must not be done without waiting: librdkafka stops a
+    /// fetcher some time after the call, and until then an assign of any partition is put off, so
+    /// that a pause or a seek can overtake its start, which then never happens. `rd_kafka_assign`
+    /// with another list is worse: repeated in time it stops a fetcher twice, which violates an
+    /// assertion and ends the process (ADR 0011).
     pub(in crate::kafka) fn incremental_unassign(&self, list: &PartitionList) -> Result<(), Error> {
+        self.start_unassign(list)?;
+        if list.is_empty() {
+            // Nothing stops. And a consumer that closes may answer no more questions.
+            return Ok(());
+        }
+        // librdkafka's main thread serves one queue in order. The first answer comes after the
+        // orders to stop, whose replies are then in the queue; the second one after these.
+        self.ask_main_thread();
+        self.ask_main_thread();
+        // A pause outlives the assignment.
+        self.resume(list)
+    }
+
+    fn start_unassign(&self, list: &PartitionList) -> Result<(), Error> {
         // SAFETY: as for `incremental_assign`.
         unsafe { Error::take(sys::rd_kafka_incremental_unassign(self.client.raw(), list.raw())) }
+    }
+
+    /// Waits until librdkafka's main thread has done what it was asked before.
+    fn ask_main_thread(&self) {
+        let mut assignment = std::ptr::null_mut();
+        // SAFETY: the handle is alive; the list that the call writes is owned and destroyed once.
+        unsafe {
+            let _nothing_to_learn =
+                sys::rd_kafka_assignment(self.client.raw(), &raw mut assignment);
+            if !assignment.is_null() {
+                sys::rd_kafka_topic_partition_list_destroy(assignment);
+            }
+        }
     }
 
     /// Reads on from the list's offsets; errors per partition are in the list afterwards. Waits
@@ -203,3 +237,7 @@ impl Consumer {
         unsafe { sys::rd_kafka_consumer_closed(self.client.raw()) != 0 }
     }
 }
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

@@ -5,7 +5,10 @@ use std::ffi::{CStr, CString};
 use rdkafka_sys as sys;
 
 use super::error::Error;
-use crate::record::{Offset, TopicPartition};
+use crate::{
+    record::{Offset, TopicPartition},
+    runtime::CommittedOffset,
+};
 
 /// An owned list.
 pub(in crate::kafka) struct PartitionList {
@@ -70,13 +73,18 @@ impl PartitionList {
         Ok(())
     }
 
+    /// Whether it has no partition.
+    pub(in crate::kafka) fn is_empty(&self) -> bool {
+        self.elements().is_empty()
+    }
+
     /// The partitions that a call left with an error, with its code.
     pub(in crate::kafka) fn errors(&self) -> Vec<(TopicPartition, i32)> {
         self.elements()
             .iter()
             .filter_map(|element| {
-                // SAFETY: reads the enum's memory as the number it is, valid for any code.
-                let error = unsafe { (&raw const element.err).cast::<i32>().read() };
+                // SAFETY: an element of this list.
+                let error = unsafe { error_of(element) };
                 // SAFETY: an element's topic is a NUL-terminated string owned by the list.
                 (error != 0).then(|| (unsafe { partition_of(element) }, error))
             })
@@ -110,6 +118,54 @@ pub(super) unsafe fn copy(list: *mut sys::rd_kafka_topic_partition_list_t) -> Ve
     }
     // SAFETY: by the contract; each element's topic is a NUL-terminated string.
     unsafe { elements(list).iter().map(|element| partition_of(element)).collect() }
+}
+
+/// What a list says of committed offsets, each with the broker's error code for it.
+///
+/// # Safety
+/// `list` is null or valid for the duration of the call.
+pub(super) unsafe fn committed(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+) -> Vec<(CommittedOffset, i32)> {
+    if list.is_null() {
+        return vec![];
+    }
+    let one = |element: &sys::rd_kafka_topic_partition_t| {
+        // SAFETY: an element of a valid list; its metadata is null or as long as said.
+        let (partition, error, metadata) = unsafe {
+            let metadata = if element.metadata.is_null() {
+                &[]
+            } else {
+                std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
+            };
+            (partition_of(element), error_of(element), String::from_utf8_lossy(metadata))
+        };
+        // Negative numbers of librdkafka stand for "none".
+        let offset = (element.offset >= 0).then_some(Offset(element.offset));
+        (CommittedOffset { partition, offset, metadata: metadata.into_owned() }, error)
+    };
+    // SAFETY: by the contract; the elements are only read.
+    unsafe { elements(list.cast_mut()).iter().map(one).collect() }
+}
+
+/// One element: the partition with its offset, or with the broker's error code.
+///
+/// # Safety
+/// `element` is valid for the duration of the call.
+pub(super) unsafe fn offset_or_error(
+    element: *const sys::rd_kafka_topic_partition_t,
+) -> (TopicPartition, Result<Offset, i32>) {
+    // SAFETY: by the contract.
+    let (element, partition, error) =
+        unsafe { (&*element, partition_of(&*element), error_of(&*element)) };
+    (partition, if error == 0 { Ok(Offset(element.offset)) } else { Err(error) })
+}
+
+/// # Safety
+/// The element is one that librdkafka wrote.
+unsafe fn error_of(element: &sys::rd_kafka_topic_partition_t) -> i32 {
+    // SAFETY: reads the enum's memory as the number it is, valid for any code.
+    unsafe { (&raw const element.err).cast::<i32>().read() }
 }
 
 /// # Safety

@@ -11,7 +11,7 @@ use kafka_protocol::{
 };
 
 use super::connection::{Connection, WireError};
-use crate::kafka::settings::ConnectionSettings;
+use crate::{kafka::settings::ConnectionSettings, record::TopicPartition};
 
 /// A client. Every call blocks, at most about two time-outs long.
 pub(in crate::kafka) struct WireClient {
@@ -39,6 +39,10 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(5);
 const METADATA: i16 = 10;
 const FIND_COORDINATOR: i16 = 3;
 
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const LEADER_NOT_AVAILABLE: i16 = 5;
+const REPLICA_NOT_AVAILABLE: i16 = 9;
+
 impl WireClient {
     /// A client; connects when it is asked something.
     pub(in crate::kafka) fn new(connection: &ConnectionSettings) -> Self {
@@ -47,7 +51,7 @@ impl WireClient {
             bootstrap: settings
                 .bootstrap_servers
                 .split(',')
-                .map(|server| server.trim().to_owned())
+                .map(|server| server.rsplit("://").next().unwrap_or(server).trim().to_owned())
                 .filter(|server| !server.is_empty())
                 .collect(),
             client_id: format!(
@@ -84,6 +88,26 @@ impl WireClient {
     /// The brokers of the last metadata.
     pub(super) fn brokers(&self) -> Vec<i32> {
         self.addresses.keys().copied().collect()
+    }
+
+    /// The leader of a partition, by fresh metadata.
+    pub(super) fn leader(&mut self, partition: &TopicPartition) -> Result<i32, WireError> {
+        let what = || format!("leader of {partition}");
+        let metadata = self.metadata(&[&*partition.topic])?;
+        let topic = metadata.topics.first();
+        WireError::check(topic.map_or(UNKNOWN_TOPIC_OR_PARTITION, |t| t.error_code), what)?;
+        let found = topic.and_then(|topic| {
+            topic.partitions.iter().find(|p| p.partition_index == partition.partition)
+        });
+        let code = match found.map_or(UNKNOWN_TOPIC_OR_PARTITION, |p| p.error_code) {
+            // That does not concern the leader.
+            REPLICA_NOT_AVAILABLE => 0,
+            code => code,
+        };
+        WireError::check(code, what)?;
+        let leader = found.map_or(-1, |p| p.leader_id.0);
+        WireError::check(if leader < 0 { LEADER_NOT_AVAILABLE } else { 0 }, what)?;
+        Ok(leader)
     }
 
     /// Asks any broker.

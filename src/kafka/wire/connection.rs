@@ -55,14 +55,6 @@ impl WireError {
             Some(error) => Err(Self::Broker { what: what(), code, name: error_name(&error, code) }),
         }
     }
-
-    /// The broker's error code; 0 where there is none.
-    pub(in crate::kafka) fn code(&self) -> i16 {
-        match self {
-            Self::Broker { code, .. } => *code,
-            _ => 0,
-        }
-    }
 }
 
 /// The protocol's spelling, for example `UNSTABLE_OFFSET_COMMIT`.
@@ -179,7 +171,6 @@ mod tests {
     fn error_codes_are_named_as_the_protocol_names_them() {
         let error = WireError::check(88, || "offsets of g".to_owned()).unwrap_err();
         assert_eq!(error.to_string(), "offsets of g: UNSTABLE_OFFSET_COMMIT (88)");
-        assert_eq!(error.code(), 88);
         assert_eq!(WireError::check(0, String::new), Ok(()));
     }
 }

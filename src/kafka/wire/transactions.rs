@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     record::TopicPartition,
-    runtime::{Blocker, BlockerReport, TransactionState},
+    runtime::{Blocker, TransactionState},
 };
 
 const DESCRIBE_PRODUCERS: i16 = 0;
@@ -37,13 +37,13 @@ struct Described {
 }
 
 impl WireClient {
-    /// The open transactions on a partition, and the group's members. Partition -1 stands for the
-    /// one of `__consumer_offsets` that holds the group.
+    /// The open transactions on a partition, oldest first. Partition -1 stands for the one of
+    /// `__consumer_offsets` that holds the group.
     pub(in crate::kafka) fn find_blockers(
         &mut self,
         group: &str,
         partition: &TopicPartition,
-    ) -> Result<BlockerReport, WireError> {
+    ) -> Result<Vec<Blocker>, WireError> {
         let asked = if partition.partition < 0 {
             self.offsets_partition_of(group, &partition.topic)?
         } else {
@@ -53,8 +53,7 @@ impl WireClient {
         for (producer_id, producer_epoch) in self.open_producers(&asked)? {
             blockers.push(self.blocker(producer_id, producer_epoch)?);
         }
-        let members = self.members(group)?;
-        Ok(BlockerReport { partition: partition.clone(), blockers, members })
+        Ok(blockers)
     }
 
     /// Fences the holder of a transactional id, provided that it is this producer, and waits until

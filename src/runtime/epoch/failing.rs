@@ -5,8 +5,12 @@
 
 use std::time::Duration;
 
-use super::machine::{EpochAction, EpochMachine, EpochPhase, LaneState, Resolution};
-use crate::runtime::Lane;
+use super::{
+    machine::{EpochMachine, LaneState},
+    phase::{EpochAction, EpochPhase, Resolution},
+    recovery::{Call, Failed, Recovery, recover},
+};
+use crate::runtime::{Lane, TransactionFailure};
 
 /// Failing epochs are taken down in this order: what the broker has open is ended (abort or a new
 /// producer), then the oldest epoch's fate is known or asked, then all is discarded or applied.
@@ -125,10 +129,51 @@ impl EpochMachine {
         self.mode = Mode::Failing(Failing { reason: reason.to_owned(), ends, ask });
     }
 
-    pub(super) fn replace(&mut self, lane: Lane) {
+    /// A call failed: does what [`recover`] decides.
+    pub(super) fn recover_call(&mut self, call: Call, lane: Lane, failure: &TransactionFailure) {
+        let recovery = match recover(&Failed::Call(call, failure)) {
+            // Here the call's time is over: adapters retry within it. Opening has no such end.
+            Recovery::RetryCall if call != Call::Open => {
+                let over = TransactionFailure::Abandoned(failure.reason().to_owned());
+                recover(&Failed::Call(call, &over))
+            }
+            recovery => recovery,
+        };
+        tracing::warn!(%lane, ?call, %failure, ?recovery, "recovering");
+        match recovery {
+            Recovery::RetryCall => {}
+            Recovery::Abort | Recovery::GiveUpTasks | Recovery::StopTask => {
+                // The older epoch may be committing: then only the younger one falls.
+                self.fail_from(self.first_undecided(), failure.reason());
+            }
+            Recovery::Replace => {
+                if self.normal() {
+                    self.fail_from(self.first_undecided(), failure.reason());
+                }
+                self.replace(lane);
+            }
+            Recovery::Resolve => {
+                if self.normal() {
+                    self.fail_from(0, failure.reason());
+                } else if let Mode::Failing(failing) = &mut self.mode {
+                    failing.ask = Ask::Needed;
+                }
+                self.replace(lane);
+            }
+            Recovery::StopProcess => self.give_up(failure.to_string()),
+        }
+    }
+
+    fn replace(&mut self, lane: Lane) {
         if let Mode::Failing(failing) = &mut self.mode {
             failing.ends[lane.index()] = End::Replace;
         }
+    }
+
+    /// Leaves what is open to the broker's time-out.
+    fn give_up(&mut self, reason: String) {
+        self.mode = Mode::GivenUp;
+        self.give_up = Some(reason);
     }
 
     fn discard(&mut self, from: u64, reason: &str) -> EpochAction {
@@ -146,8 +191,8 @@ impl EpochMachine {
     fn count_failure(&mut self, reason: &str) {
         self.failures += 1;
         if self.failures > self.limits.tolerated_failures {
-            self.mode = Mode::GivenUp;
-            self.give_up = Some(reason.to_owned());
+            let tolerated = self.limits.tolerated_failures;
+            self.give_up(format!("{tolerated} epochs failed in a row, the last one: {reason}"));
         }
     }
 }

@@ -19,146 +19,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::failing::{Ask, End, Mode};
-use crate::runtime::{Lane, TransactionFailure};
-
-/// When an epoch ends by itself.
-#[derive(Debug, Clone, Copy)]
-pub struct EpochLimits {
-    /// The time from one seal to the next.
-    pub interval: Duration,
-    /// The shortest time between two seals, whatever else is reached.
-    pub min_pause: Duration,
-    /// Input records.
-    pub max_records: u64,
-    /// Bytes of output and state changes.
-    pub max_bytes: u64,
-    /// How long a submitted step may stay without an answer before it counts as unknown.
-    pub timeout: Duration,
-    /// Whether the next epoch is processed while one commits (EOS-6).
-    pub pipelining: bool,
-    /// Consecutive failed epochs before the thread gives up.
-    pub tolerated_failures: u32,
-}
-
-/// Where an epoch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EpochPhase {
-    /// Processing.
-    Running,
-    /// Sealed; its records are on their way into the client's queue.
-    Sealed,
-    /// Waiting for acknowledgements.
-    Flushing,
-    /// Acknowledged; waiting for the older epoch's commit.
-    Flushed,
-    /// Offsets on their way into the transaction.
-    SendingOffsets,
-    /// The group coordinator took the offsets; the commit is about to be submitted.
-    OffsetsSent,
-    /// The transaction is being committed: from here on the outcome is the broker's.
-    Committing,
-}
-
-impl EpochPhase {
-    /// All, in order.
-    pub const ALL: [Self; 7] = [
-        Self::Running,
-        Self::Sealed,
-        Self::Flushing,
-        Self::Flushed,
-        Self::SendingOffsets,
-        Self::OffsetsSent,
-        Self::Committing,
-    ];
-
-    /// The word in logs, metrics and simulation tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "run",
-            Self::Sealed => "seal",
-            Self::Flushing => "flush",
-            Self::Flushed => "flushed",
-            Self::SendingOffsets => "offsets",
-            Self::OffsetsSent => "offsets-sent",
-            Self::Committing => "commit",
-        }
-    }
-}
-
-/// What the broker's committed offsets say of an epoch whose commit has no known outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolution {
-    /// Its offsets are committed: so is all of it.
-    Committed,
-    /// An earlier epoch of this thread stands there: it was aborted.
-    Aborted,
-}
-
-/// What the driver must do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EpochAction {
-    /// Make (or replace) the producer of a lane.
-    Open(Lane),
-    /// Begin the transaction of the epoch; its records may be sent from now on.
-    Begin {
-        /// The producer.
-        lane: Lane,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Flush the sealed epoch's producer.
-    Flush {
-        /// The producer.
-        lane: Lane,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Put the epoch's offsets into its transaction, with a fresh membership. Without one the
-    /// driver answers with [`EpochMachine::handle_offsets_sent`] and an abortable failure.
-    SendOffsets {
-        /// The producer.
-        lane: Lane,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Commit.
-    Commit {
-        /// The producer.
-        lane: Lane,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// The epoch is committed: move its overlays into the committed layers.
-    Apply {
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Abort the transaction at the broker.
-    Abort {
-        /// The producer.
-        lane: Lane,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Ask the group's stable offsets what became of the epoch; answer with
-    /// [`EpochMachine::handle_resolved`].
-    Resolve {
-        /// The epoch.
-        epoch: u64,
-    },
-    /// Drop everything of this epoch and later: overlays, resident entries, unsent records;
-    /// rewind the inputs. All of it is decided at the broker.
-    Discard {
-        /// The oldest epoch that is dropped.
-        from: u64,
-    },
-    /// Give up: too many failures in a row.
-    GiveUp {
-        /// The last failure.
-        reason: String,
-    },
-}
+use super::{
+    failing::{Ask, Mode},
+    phase::{EpochAction, EpochLimits, EpochPhase},
+};
+use crate::runtime::Lane;
 
 #[derive(Debug, Clone)]
 pub(super) struct InFlight {
@@ -200,9 +65,6 @@ pub struct EpochMachine {
     pub(super) apply: VecDeque<u64>,
     pub(super) give_up: Option<String>,
 }
-
-/// How long to wait before a lane that could not be opened is tried again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
 impl EpochMachine {
     /// A machine without epochs; both lanes are closed.
@@ -261,7 +123,7 @@ impl EpochMachine {
     /// The next moment at which [`Self::seal_due`] may turn true or a time-out passes.
     pub fn next_deadline(&self) -> Option<Duration> {
         let seal = self.running().and(self.last_seal).map(|at| at + self.limits.interval);
-        let steps = self.in_flight.iter().filter(|e| waits(e.phase)).map(|e| e.since);
+        let steps = self.in_flight.iter().filter(|e| e.phase.call().is_some()).map(|e| e.since);
         let opens = self.lanes.iter().filter_map(|lane| match *lane {
             LaneState::Opening { since } => Some(since + self.limits.timeout),
             LaneState::Waiting { until } => Some(until),
@@ -346,163 +208,6 @@ impl EpochMachine {
     /// Whether a drain is on.
     pub fn is_draining(&self) -> bool {
         self.drain
-    }
-
-    // --- events ------------------------------------------------------------------------------
-
-    /// Partitions were lost: no commit is started any more for what is in flight (EOS-7). A commit
-    /// that is submitted runs to its end.
-    pub fn handle_lost(&mut self) {
-        self.lost = true;
-        self.fail_if_lost();
-    }
-
-    /// A record, an operator or a task made the epoch impossible: abort everything in flight
-    /// that is not being committed.
-    pub fn handle_failure(&mut self, reason: &str) {
-        if matches!(self.mode, Mode::Normal) && !self.in_flight.is_empty() {
-            // An older one that is being committed is the broker's to decide.
-            self.fail_from(self.first_undecided(), reason);
-        }
-    }
-
-    /// All records of a sealed epoch are in the client's queue.
-    pub fn handle_sent(&mut self, epoch: u64, now: Duration) -> Option<EpochAction> {
-        let normal = self.normal();
-        let sealed = self
-            .in_flight
-            .iter_mut()
-            .find(|e| e.epoch == epoch && e.phase == EpochPhase::Sealed && e.begun && normal)?;
-        sealed.phase = EpochPhase::Flushing;
-        sealed.since = now;
-        Some(EpochAction::Flush { lane: sealed.lane, epoch })
-    }
-
-    /// Answer to [`EpochAction::Open`].
-    pub fn handle_opened(
-        &mut self,
-        lane: Lane,
-        result: Result<(), TransactionFailure>,
-        now: Duration,
-    ) {
-        if !matches!(self.lanes[lane.index()], LaneState::Opening { .. }) {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                self.lanes[lane.index()] = LaneState::Ready;
-                if let Mode::Failing(failing) = &mut self.mode
-                    && failing.ends[lane.index()] == End::Replacing
-                {
-                    failing.ends[lane.index()] = End::Done;
-                }
-            }
-            Err(failure) => {
-                tracing::warn!(%lane, %failure, "producer could not be opened, trying again");
-                self.lanes[lane.index()] = LaneState::Waiting { until: now + REOPEN_PAUSE };
-            }
-        }
-    }
-
-    /// Answer to [`EpochAction::Flush`]. A refused record is an abortable failure.
-    pub fn handle_flushed(
-        &mut self,
-        lane: Lane,
-        result: Result<(), TransactionFailure>,
-        now: Duration,
-    ) {
-        self.step(lane, EpochPhase::Flushing, EpochPhase::Flushed, result, now);
-    }
-
-    /// Answer to [`EpochAction::SendOffsets`].
-    pub fn handle_offsets_sent(
-        &mut self,
-        lane: Lane,
-        result: Result<(), TransactionFailure>,
-        now: Duration,
-    ) {
-        self.step(lane, EpochPhase::SendingOffsets, EpochPhase::OffsetsSent, result, now);
-    }
-
-    /// Answer to [`EpochAction::Commit`].
-    pub fn handle_committed(&mut self, lane: Lane, result: Result<(), TransactionFailure>) {
-        let front = self.in_flight.front();
-        if !front.is_some_and(|e| e.lane == lane && e.phase == EpochPhase::Committing) {
-            return;
-        }
-        match (&mut self.mode, result) {
-            (Mode::Normal, Ok(())) => {
-                self.apply_front();
-                self.fail_if_lost();
-            }
-            (Mode::Normal, Err(failure)) => self.fail_from(0, failure.reason()),
-            (Mode::Failing(failing), result) => {
-                if let end @ End::Committing { .. } = &mut failing.ends[lane.index()] {
-                    (*end, failing.ask) = match result {
-                        Ok(()) => (End::Done, Ask::Known(Resolution::Committed)),
-                        Err(_) => (End::Replace, Ask::Needed),
-                    };
-                }
-            }
-            (Mode::GivenUp, _) => {}
-        }
-    }
-
-    /// Answer to [`EpochAction::Abort`].
-    pub fn handle_aborted(&mut self, lane: Lane, result: Result<(), TransactionFailure>) {
-        let Mode::Failing(failing) = &mut self.mode else { return };
-        let end = &mut failing.ends[lane.index()];
-        if !matches!(end, End::Aborting { .. }) {
-            return;
-        }
-        *end = if result.is_ok() { End::Done } else { End::Replace };
-    }
-
-    /// Answer to [`EpochAction::Resolve`].
-    pub fn handle_resolved(&mut self, epoch: u64, resolution: Resolution) {
-        let oldest = self.in_flight.front().map(|e| e.epoch);
-        if let Mode::Failing(failing) = &mut self.mode
-            && failing.ask == Ask::Asked
-            && oldest == Some(epoch)
-        {
-            failing.ask = Ask::Known(resolution);
-        }
-    }
-
-    /// Time passes: what is without an answer for too long counts as unknown.
-    pub fn handle_tick(&mut self, now: Duration) {
-        for lane in Lane::ALL {
-            match self.lanes[lane.index()] {
-                LaneState::Opening { since } if now >= since + self.limits.timeout => {
-                    tracing::warn!(%lane, "opening a producer timed out, trying again");
-                    self.lanes[lane.index()] = LaneState::Waiting { until: now };
-                }
-                _ => {}
-            }
-            if let Mode::Failing(failing) = &mut self.mode {
-                match failing.ends[lane.index()] {
-                    End::Aborting { since } if now >= since + self.limits.timeout => {
-                        failing.ends[lane.index()] = End::Replace;
-                    }
-                    End::Committing { since } if now >= since + self.limits.timeout => {
-                        failing.ends[lane.index()] = End::Replace;
-                        failing.ask = Ask::Needed;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if !self.normal() {
-            return;
-        }
-        let late = |e: &InFlight| waits(e.phase) && now >= e.since + self.limits.timeout;
-        if let Some(index) = self.in_flight.iter().position(late) {
-            let (lane, phase) = (self.in_flight[index].lane, self.in_flight[index].phase);
-            let reason = format!("no answer in phase {}", phase.name());
-            let first = if phase == EpochPhase::Committing { 0 } else { self.first_undecided() };
-            self.fail_from(first, &reason);
-            self.replace(lane);
-        }
     }
 
     // --- actions -----------------------------------------------------------------------------
@@ -601,39 +306,6 @@ impl EpochMachine {
         other
     }
 
-    fn at_mut(&mut self, lane: Lane) -> Option<&mut InFlight> {
-        self.in_flight.iter_mut().find(|e| e.lane == lane)
-    }
-
-    /// One answered step; false where nothing waited for the answer.
-    fn step(
-        &mut self,
-        lane: Lane,
-        waiting: EpochPhase,
-        next: EpochPhase,
-        result: Result<(), TransactionFailure>,
-        now: Duration,
-    ) -> bool {
-        if !self.normal() {
-            return false;
-        }
-        let Some(epoch) = self.at_mut(lane).filter(|e| e.phase == waiting) else { return false };
-        match result {
-            Ok(()) => {
-                epoch.phase = next;
-                epoch.since = now;
-            }
-            Err(failure) => {
-                // The older epoch may be committing: then only this one falls.
-                self.fail_from(self.first_undecided(), failure.reason());
-                if !matches!(failure, TransactionFailure::Abortable(_)) {
-                    self.replace(lane);
-                }
-            }
-        }
-        true
-    }
-
     /// The first epoch that is not yet the broker's to decide.
     pub(super) fn first_undecided(&self) -> usize {
         usize::from(self.in_flight.front().is_some_and(|e| e.phase == EpochPhase::Committing))
@@ -648,10 +320,6 @@ impl EpochMachine {
             self.lost = false;
         }
     }
-}
-
-fn waits(phase: EpochPhase) -> bool {
-    matches!(phase, EpochPhase::Flushing | EpochPhase::SendingOffsets | EpochPhase::Committing)
 }
 
 #[cfg(test)]

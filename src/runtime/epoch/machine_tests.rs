@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{EpochAction as Do, *};
+use super::*;
+use crate::runtime::{
+    TransactionFailure,
+    epoch::{EpochAction as Do, Resolution},
+};
 
 fn limits(pipelining: bool) -> EpochLimits {
     EpochLimits {
@@ -200,7 +204,10 @@ fn too_many_failures_in_a_row_give_up() {
         }
         assert!(matches!(machine.poll(T), Some(Do::Discard { .. })));
     }
-    assert_eq!(machine.poll(T), Some(Do::GiveUp { reason: "boom".into() }));
+    assert_eq!(
+        machine.poll(T),
+        Some(Do::GiveUp { reason: "2 epochs failed in a row, the last one: boom".into() })
+    );
     assert_eq!(machine.begin(T, 0), None);
 }
 

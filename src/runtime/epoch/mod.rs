@@ -1,8 +1,13 @@
 //! The epoch of a stream thread: the pure state machine that decides what happens when.
 //!
-//! Start at [`EpochMachine`]; `failing` takes epochs down.
+//! Start at [`EpochMachine`]; `phase` is its vocabulary, `answers` what it is told, [`recovery`] what is
+//! done about a failure, `failing` takes epochs down.
 
+mod answers;
 mod failing;
 mod machine;
+mod phase;
+pub mod recovery;
 
-pub use machine::{EpochAction, EpochLimits, EpochMachine, EpochPhase, Resolution};
+pub use machine::EpochMachine;
+pub use phase::{EpochAction, EpochLimits, EpochPhase, Resolution};

@@ -9,10 +9,7 @@ use crate::{
         BlockerReport, Log, Now, Request, RequestId,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::{
-            commit::lead_of,
-            thread::{Question, StreamThread},
-        },
+        stream_thread::{commit::lead_of, slot::Question, thread::StreamThread},
         takeover::{Blocked, FencingDecision, decide},
     },
 };

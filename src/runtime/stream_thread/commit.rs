@@ -12,7 +12,11 @@ use crate::{
         offset_metadata::OffsetMetadata,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{Failure, Question, Slot, StreamThread},
+        stream_thread::{
+            processing::RECOMMIT_INTERVAL,
+            slot::{Question, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::Task,
     },
     state::EpochId,
@@ -36,6 +40,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.machine.handle_sent(number, now.mono)
             {
                 self.clock(lane, now, |sample, seconds| sample.seal = seconds);
+                tracing::trace!(%lane, epoch = number, "flush");
                 self.reach(Point::BeforeFlush);
                 self.log.submit(Request::Flush { lane });
             }
@@ -51,7 +56,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             }
             EpochAction::Flush { lane, .. } => self.log.submit(Request::Flush { lane }),
             EpochAction::SendOffsets { lane, epoch } => self.send_offsets(lane, epoch, now),
-            EpochAction::Commit { lane, .. } => {
+            EpochAction::Commit { lane, epoch } => {
+                tracing::trace!(%lane, epoch, "commit");
                 self.reach(Point::BeforeCommit);
                 self.log.submit(Request::Commit { lane });
                 self.reach(Point::AfterCommitSent);
@@ -67,10 +73,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 self.resolve(epoch);
             }
             EpochAction::Discard { from } => self.discard(from),
-            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(format!(
-                "{} epochs failed in a row, the last one: {reason}",
-                self.settings.epoch.tolerated_failures
-            ))),
+            EpochAction::GiveUp { reason } => self.fail(Failure::Kafka(reason)),
         }
     }
 
@@ -96,11 +99,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                     self.verdicts.insert(origin, verdict);
                 }
             }
-            Err(TransactionFailure::Abortable(reason))
+            Err(TransactionFailure::RecordRefused(reason))
         });
-        if let Err(failure) = &result {
-            tracing::warn!(%lane, %failure, "flush failed");
-        }
         self.machine.handle_flushed(lane, result, now.mono);
     }
 
@@ -124,13 +124,14 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 Ok(())
             }
             Some(group) => {
+                tracing::trace!(%lane, epoch, offsets = offsets.len(), "send offsets");
                 self.log.submit(Request::SendOffsets { lane, offsets, group });
                 Ok(())
             }
         };
         if let Err(reason) = result {
             tracing::warn!(epoch, reason, "offsets not sent");
-            let failure = TransactionFailure::Abortable(reason.to_owned());
+            let failure = TransactionFailure::Membership(reason.to_owned());
             self.machine.handle_offsets_sent(lane, Err(failure), now.mono);
         }
     }
@@ -162,9 +163,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             && let Some(group) = self.log.group()
         {
             let offsets = self.offsets_of(number);
-            self.log.submit(Request::CommitOffsets { id: 0, offsets, group });
+            let id = self.ask(Question::Commit(offsets.clone()));
+            self.log.submit(Request::CommitOffsets { id, offsets, group });
         }
         let Some(epoch) = self.epochs.remove(index) else { return };
+        tracing::trace!(epoch = number, tasks = epoch.tasks.len(), "apply");
         for id in &epoch.tasks {
             let changelog = self.plan.subtopologies[id.subtopology].changelog.as_ref();
             let next = changelog.and_then(|changelog| {
@@ -184,13 +187,13 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn apply_task(&mut self, id: TaskId, changelog_next: Option<Offset>, now: Now) {
-        let Some(Slot::Open { task, starting, committed_at, .. }) =
+        let Some(Slot::Open { task, starting, recommit_at, .. }) =
             self.slots.get_mut(&id).map(|s| &mut s.slot)
         else {
             return;
         };
         task.apply(changelog_next.unwrap_or(Offset(0)));
-        *committed_at = now.mono;
+        *recommit_at = now.mono + RECOMMIT_INTERVAL;
         if std::mem::take(starting) {
             for input in &task.inputs {
                 let (partition, offset) = (input.partition.clone(), input.next);
@@ -314,29 +317,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.fail(Failure::State(format!("task {task}: {error}")));
         }
         self.purge(now);
-    }
-
-    /// Deletes consumed records of repartition topics, now and then.
-    fn purge(&mut self, now: Now) {
-        const PURGE_INTERVAL: Duration = Duration::from_secs(10);
-        if !self.settings.state.purge_repartition_topics
-            || now.mono < self.purged_at + PURGE_INTERVAL
-        {
-            return;
-        }
-        self.purged_at = now.mono;
-        let mut purges = vec![];
-        for task in self.open_tasks() {
-            let sources = &self.plan.subtopologies[task.id.subtopology].sources;
-            for input in task.inputs.iter().filter(|i| sources[i.source].repartition) {
-                purges.push((input.partition.clone(), input.committed));
-            }
-        }
-        for (partition, before) in purges {
-            if before.0 > 0 {
-                self.log.submit(Request::Purge { partition, before });
-            }
-        }
     }
 }
 

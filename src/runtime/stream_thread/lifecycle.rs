@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use crate::{
-    record::{Offset, TopicName, TopicPartition},
+    record::{Offset, TopicPartition},
     runtime::{
         CommittedOffset, Guarantee, Log, Now, OffsetsUnavailable, PartitionBounds, Request,
-        RequestId, TopicInfo,
+        RequestId,
+        epoch::recovery::{Failed, Recovery, recover},
         offset_metadata::OffsetMetadata,
         output::EpochBuffer,
         plan::TaskId,
         restore::{RestoreError, RestoreJob, RestoreOutcome, RestoreService},
         stream_thread::{
             commit::ASK_AGAIN,
-            thread::{Failure, Question, Slot, StreamThread},
+            processing::RECOMMIT_SOON,
+            slot::{Question, Slot},
+            thread::{Failure, StreamThread},
+            topics_watch::partitions_changed,
         },
         task::{Input, Task, Work},
     },
@@ -63,6 +67,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let task = match self.questions.remove(&id) {
             Some(Question::Offsets(task)) => task,
             Some(Question::Resolve { epoch }) => return self.resolve_answered(epoch, result, now),
+            Some(Question::OutOfRange(at)) => return self.out_of_range_answered(&at, result),
             _ => return,
         };
         match self.slots.get(&task).map(|s| &s.slot) {
@@ -184,7 +189,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     fn restore_failed(&mut self, id: TaskId, error: &RestoreError, now: Now) {
         let Some(state) = self.slots.get_mut(&id) else { return };
-        if Self::is_mismatch(error) && state.mismatches < MISMATCHES_MAX {
+        let again = recover(&Failed::Restore(error)) == Recovery::RetryCall;
+        if again && state.mismatches < MISMATCHES_MAX {
             // A last commit of the previous owner may have come between the two questions.
             state.mismatches += 1;
             return self.ask_again(id, now.mono + ASK_AGAIN);
@@ -353,61 +359,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Slot::Open {
                 task: Box::new(task),
                 starting,
-                committed_at: self.now_mono,
+                recommit_at: self.now_mono + RECOMMIT_SOON,
                 spilled_at: self.now_mono,
             },
         );
     }
-
-    /// Asks what became of the topics: counts, ids.
-    pub(super) fn describe(&mut self) {
-        let topics: Vec<TopicName> = self
-            .plan
-            .subtopologies
-            .iter()
-            .flat_map(|s| s.sources.iter().map(|source| source.topic.clone()))
-            .collect();
-        let id = self.ask(Question::Describe(topics.clone()));
-        self.log.submit(Request::Describe { id, topics });
-    }
-
-    pub(super) fn described(
-        &mut self,
-        id: RequestId,
-        result: Result<Vec<Option<TopicInfo>>, String>,
-    ) {
-        let Some(Question::Describe(topics)) = self.questions.remove(&id) else { return };
-        let Ok(infos) = result else { return };
-        for (topic, info) in topics.iter().zip(infos) {
-            let sources = self.plan.subtopologies.iter().flat_map(|s| &s.sources);
-            let Some(source) = sources.into_iter().find(|s| s.topic == *topic).cloned() else {
-                continue;
-            };
-            match info {
-                None => {
-                    let message = format!("topic {topic} does not exist any more");
-                    return self.fail(Failure::Topics(message));
-                }
-                Some(info) if info.id != source.topic_id => {
-                    return self.fail(Failure::Topics(format!(
-                        "topic {topic} was deleted and created again (id {} is now {}); \
-                         `tidemill reset` starts over",
-                        source.topic_id, info.id
-                    )));
-                }
-                Some(info) if source.keyed && info.partitions != source.partitions => {
-                    let failure = partitions_changed(topic, source.partitions, info.partitions);
-                    return self.fail(failure);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-}
-
-fn partitions_changed(topic: &TopicName, before: i32, now: i32) -> Failure {
-    Failure::Topics(format!(
-        "topic {topic} had {before} partitions and has {now} now: keyed state would be torn \
-         apart; put a repartition step before the state, or `tidemill reset` to start over"
-    ))
 }

@@ -9,7 +9,8 @@ use crate::{
         restore::RestoreService,
         stream_thread::{
             commit::lead_of,
-            thread::{Life, Slot, SlotState, StreamThread},
+            slot::{Life, Slot, SlotState},
+            thread::StreamThread,
         },
     },
 };
@@ -81,6 +82,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     pub(super) fn close(&mut self, id: TaskId, now: Now) {
         self.restore.cancel(id);
         let Some(state) = self.slots.remove(&id) else { return };
+        for partition in self.inputs_of(id) {
+            self.out_of_range.remove(&partition);
+        }
         if let Slot::Open { mut task, .. } = state.slot
             && let Err(error) = task.spill(now.wall)
         {

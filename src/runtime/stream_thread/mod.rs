@@ -2,14 +2,24 @@
 //!
 //! Start at [`StreamThread::step`]. The files follow its duties: `thread` (the step), `membership`
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
-//! (records into the running epoch), `commit` (the epoch's actions), `blocked` (dead owners), `orphans` (partitions that nobody was given).
+//! (records into the running epoch), `commit` (the epoch's actions), `events` (what the log says),
+//! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
+//! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics that change),
+//! `publishing` (its status);
+//! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
 mod commit;
+mod events;
 mod lifecycle;
 mod membership;
 mod orphans;
 mod processing;
+mod publishing;
+mod purge;
+mod reading;
+mod slot;
 mod thread;
+mod topics_watch;
 
 pub use thread::{Failure, Step, StreamThread, ThreadSettings};

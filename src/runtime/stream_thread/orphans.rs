@@ -12,7 +12,10 @@ use crate::{
     runtime::{
         Log, Member, Now, Request, RequestId,
         restore::RestoreService,
-        stream_thread::thread::{Life, Question, StreamThread},
+        stream_thread::{
+            slot::{Life, Question},
+            thread::StreamThread,
+        },
     },
 };
 

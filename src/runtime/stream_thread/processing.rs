@@ -11,7 +11,10 @@ use crate::{
         output::EpochBuffer,
         plan::TaskId,
         restore::RestoreService,
-        stream_thread::thread::{EpochData, Failure, Pending, Slot, StreamThread},
+        stream_thread::{
+            slot::{EpochData, Pending, Slot},
+            thread::{Failure, StreamThread},
+        },
         task::{Task, Work},
     },
     state::EpochId,
@@ -20,9 +23,13 @@ use crate::{
 /// Records processed in one step, so that events are served in between.
 const RECORDS_PER_STEP: u64 = 4_096;
 
-/// Offsets of an idle task are repeated after this time: Kafka expires those of topics that no
-/// member subscribes to (EOS-8).
-const RECOMMIT_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Offsets of an idle task are committed again after this time: Kafka expires those of topics that
+/// no member subscribes to (EOS-8).
+pub(super) const RECOMMIT_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// The same for a task that was just opened: when its offsets were last committed is not known, and
+/// owners that follow each other more often than hourly must not let them expire.
+pub(super) const RECOMMIT_SOON: Duration = Duration::from_secs(60);
 
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Processes pending records within the epoch's limits; true when there is more to do now.
@@ -51,10 +58,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .slots
             .iter()
             .filter_map(|(id, state)| match &state.slot {
-                Slot::Open { task, starting, committed_at, .. } => (!task.touched
+                Slot::Open { task, starting, recommit_at, .. } => (!task.touched
                     && (task.timers_due(now.wall)
                         || (*starting && task.oldest_sealed().is_none())
-                        || now.mono >= *committed_at + RECOMMIT_INTERVAL))
+                        || now.mono >= *recommit_at))
                     .then_some(*id),
                 _ => None,
             })
@@ -213,6 +220,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.open_tasks().any(|task| task.touched)
     }
 
+    fn task_names(&self, tasks: &std::collections::BTreeSet<TaskId>) -> Vec<String> {
+        let name = |id: &TaskId| self.plan.subtopologies[id.subtopology].task_name(id.partition);
+        tasks.iter().map(name).collect()
+    }
+
     fn epoch_is_full(&self, now: Now) -> bool {
         self.epochs
             .back()
@@ -235,6 +247,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         epoch.since = now.mono;
         let changelog = self.counters.changelog_records - changelog_before;
         self.counters.records_out += epoch.buffer.records().saturating_sub(changelog);
+        tracing::trace!(epoch = epoch.number, tasks = ?self.task_names(&epoch.tasks),
+            records = epoch.records, changelog, "seal");
         self.epochs.push_back(epoch);
         match result {
             Ok(()) => {

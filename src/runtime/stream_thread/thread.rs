@@ -7,20 +7,23 @@ use std::{
 };
 
 use crate::{
-    record::{TopicName, TopicPartition},
+    record::{Timestamp, TopicPartition},
     runtime::{
-        CommittedOffset, Counters, EpochSample, Event, FatalCause, Guarantee, Lane, Log, Now,
-        ReadFailure, Request, RequestId, StateSettings, StatusBoard, TaskPhase, TaskStatus,
-        epoch::{EpochAction, EpochLimits, EpochMachine},
+        Counters, EpochSample, Guarantee, Log, Now, Request, RequestId, StateSettings, StatusBoard,
+        epoch::{EpochLimits, EpochMachine},
         hooks::{Hooks, Point},
         mutants::Mutant,
-        output::{EpochBuffer, Verdicts},
+        output::Verdicts,
         plan::{InstancePlan, TaskId},
-        restore::{RestoreError, RestoreService},
+        restore::RestoreService,
+        stream_thread::{
+            orphans::Orphans,
+            purge::Purging,
+            slot::{EpochData, Life, Pending, Question, Slot, SlotState},
+        },
         task::Task,
     },
 };
-
 /// What one stream thread needs to know.
 #[derive(Debug, Clone)]
 pub struct ThreadSettings {
@@ -77,71 +80,6 @@ pub enum Step {
     Failed(Failure),
 }
 
-/// A batch whose records are not all processed.
-pub(super) struct Pending<B> {
-    pub(super) batch: B,
-    pub(super) next: usize,
-}
-
-/// What the thread keeps of an epoch in flight.
-pub(super) struct EpochData {
-    pub(super) number: u64,
-    pub(super) buffer: EpochBuffer,
-    pub(super) tasks: BTreeSet<TaskId>,
-    pub(super) records: u64,
-    /// How many of them the counters have.
-    pub(super) counted: u64,
-    pub(super) sealed: bool,
-    pub(super) delivered: Vec<(TopicPartition, crate::record::Offset)>,
-    pub(super) sample: EpochSample,
-    pub(super) since: Duration,
-}
-
-/// A task from assignment to running.
-pub(super) enum Slot {
-    /// Stable committed offsets are being asked for.
-    Asking { retry_at: Option<Duration>, question: Option<RequestId> },
-    /// The changelog is being read.
-    Restoring { offsets: Vec<CommittedOffset>, remaining: i64 },
-    /// Start positions of inputs without a committed offset are being asked for.
-    Bounds {
-        offsets: Vec<CommittedOffset>,
-        state: Option<Box<crate::state::TaskState>>,
-        question: RequestId,
-    },
-    /// Open. `starting`: its start position is not committed yet (EOS-8).
-    Open { task: Box<Task>, starting: bool, committed_at: Duration, spilled_at: Duration },
-}
-
-/// A task's slot with what is known about its being blocked.
-pub(super) struct SlotState {
-    pub(super) slot: Slot,
-    pub(super) blocked: Option<super::blocked::BlockedTask>,
-    /// How often its restore found another epoch than the offsets name.
-    pub(super) mismatches: u32,
-}
-
-/// What an outstanding question was about.
-#[derive(Debug, Clone)]
-pub(super) enum Question {
-    Offsets(TaskId),
-    Bounds(TaskId),
-    Resolve { epoch: u64 },
-    Blockers { task: TaskId, changelog: bool },
-    Fence { task: TaskId, transactional_id: String },
-    Describe(Vec<TopicName>),
-    Group,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
-    New,
-    Running,
-    Draining { leave: bool },
-    Leaving,
-    Ended,
-}
-
 /// One stream thread.
 pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) plan: Arc<InstancePlan>,
@@ -172,17 +110,17 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) counters: Counters,
     pub(super) failure: Option<Failure>,
     pub(super) samples: Vec<EpochSample>,
-    published_at: Option<Duration>,
+    pub(super) published_at: Option<Duration>,
     described_at: Duration,
-    pub(super) purged_at: Duration,
-    pub(super) orphans: super::orphans::Orphans,
+    /// Partitions whose position does not exist, and when the group is asked about them next.
+    pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
+    pub(super) purging: Purging,
+    pub(super) orphans: Orphans,
 }
 
 /// Events handled in one step.
 const EVENTS_PER_STEP: usize = 16;
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 const DESCRIBE_INTERVAL: Duration = Duration::from_secs(10);
-const EPOCH_SAMPLES_MAX: usize = 4_096;
 
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// A thread that has not joined its group.
@@ -220,8 +158,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             samples: vec![],
             published_at: None,
             described_at: Duration::ZERO,
-            purged_at: Duration::ZERO,
-            orphans: super::orphans::Orphans::default(),
+            out_of_range: BTreeMap::new(),
+            purging: Purging::default(),
+            orphans: Orphans::default(),
         }
     }
 
@@ -284,6 +223,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.slots.iter().filter_map(running).collect()
     }
 
+    /// The earliest processing-time timer of its open tasks (the embedded log, which moves time on).
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.open_tasks().filter_map(Task::next_timer).min()
+    }
+
     /// The log, for simulations that reach behind the seam.
     pub fn log_mut(&mut self) -> &mut L {
         &mut self.log
@@ -320,99 +264,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
-    fn handle(&mut self, event: Event<L::Batch>, now: Now) {
-        match event {
-            Event::Records(batch) => self.pending.push_back(Pending { batch, next: 0 }),
-            Event::Assigned { partitions } => self.assigned(partitions, now),
-            Event::Revoking { partitions } => self.revoking(partitions),
-            Event::Lost { partitions } => self.lost(partitions),
-            Event::Left => self.life = Life::Ended,
-            Event::CommittedOffsets { id, result } => self.offsets_answered(id, result, now),
-            Event::Bounds { id, result } => self.bounds_answered(id, result, now),
-            Event::Opened { lane, result } => {
-                if let Err(failure) = &result {
-                    tracing::warn!(%lane, %failure, "producer not opened");
-                }
-                self.machine.handle_opened(lane, result, now.mono);
-            }
-            Event::Flushed { lane, result } => self.flushed(lane, result, now),
-            Event::OffsetsSent { lane, result } => {
-                self.note_refusal(lane, &result);
-                self.clock(lane, now, |sample, seconds| sample.offsets = seconds);
-                self.machine.handle_offsets_sent(lane, result, now.mono);
-            }
-            Event::Committed { lane, result } => {
-                self.note_refusal(lane, &result);
-                self.clock(lane, now, |sample, seconds| sample.commit = seconds);
-                self.machine.handle_committed(lane, result);
-            }
-            Event::Aborted { lane, result } => {
-                self.note_refusal(lane, &result);
-                self.machine.handle_aborted(lane, result);
-            }
-            Event::OffsetsCommitted { result, .. } => {
-                if let Err(reason) = result {
-                    tracing::warn!(%reason, "offsets outside a transaction were not committed");
-                }
-            }
-            Event::Blockers { id, result } => self.blockers_answered(id, result, now),
-            Event::Fenced { id, result } => self.fenced(id, result, now),
-            Event::Described { id, result } => self.described(id, result),
-            Event::GroupDescribed { id, result } => self.group_described(id, result),
-            Event::ReadFailed { partition, cause } => self.read_failed(&partition, &cause),
-            Event::Fatal(cause) => self.fatal(&cause),
-        }
-    }
-
-    fn read_failed(&mut self, partition: &TopicPartition, cause: &ReadFailure) {
-        match cause {
-            ReadFailure::OutOfRange => self.fail(Failure::Topics(format!(
-                "position of {partition} is out of range: records that were not processed are \
-                 gone, or the topic was created again; nothing is skipped, `tidemill reset` \
-                 starts over"
-            ))),
-            ReadFailure::UnknownPartition => self.fail(Failure::Topics(format!(
-                "{partition} does not exist any more: the topic was deleted"
-            ))),
-            ReadFailure::Other(reason) => tracing::warn!(%partition, %reason, "read failed"),
-        }
-    }
-
-    fn fatal(&mut self, cause: &FatalCause) {
-        let failure = match cause {
-            FatalCause::FencedInstanceId(detail) => {
-                self.counters.fenced += 1;
-                Failure::Twin(format!(
-                    "another process has joined with the instance id {}.{}: {detail}; instance \
-                     ids must be unique within an application",
-                    self.plan.instance, self.settings.thread
-                ))
-            }
-            FatalCause::Unauthorized(detail) => {
-                Failure::Kafka(format!("the broker refuses this client: {detail}"))
-            }
-            FatalCause::Other(detail) => Failure::Kafka(format!("client failure: {detail}")),
-        };
-        // The membership is gone: whatever is in flight must not be committed (EOS-7).
-        self.machine.handle_lost();
-        self.fail(failure);
-    }
-
-    /// The refusals of a zombie, in any of the broker's words.
-    fn note_refusal(
-        &mut self,
-        lane: Lane,
-        result: &Result<(), crate::runtime::TransactionFailure>,
-    ) {
-        let Err(failure) = result else { return };
-        let words = ["ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED", "INVALID_PRODUCER_EPOCH"];
-        if words.iter().any(|word| failure.reason().to_uppercase().contains(word)) {
-            self.counters.fenced += 1;
-        }
-        tracing::warn!(%lane, %failure, epoch = self.epochs.front().map(|e| e.number),
-            "transaction step refused");
-    }
-
     /// Periodic questions and retries.
     fn retry(&mut self, now: Now) {
         if now.mono >= self.described_at + DESCRIBE_INTERVAL {
@@ -420,6 +271,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.describe();
         }
         self.look_for_orphans(now);
+        self.look_out_of_range(now);
         if let Some((epoch, at)) = self.resolve_again
             && now.mono >= at
         {
@@ -435,7 +287,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         } else {
             Duration::from_millis(5)
         };
-        let timers = self.open_tasks().filter_map(Task::next_timer).min().map(|time| {
+        let timers = self.next_timer().map(|time| {
             let ms = u64::try_from(time.0.saturating_sub(now.wall.0)).unwrap_or_default();
             now.mono.saturating_add(Duration::from_millis(ms))
         });
@@ -475,64 +327,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
-    fn show_end(&mut self, reason: &str) {
-        let counters = self.counters.clone();
-        self.status.update(self.settings.thread, |status| {
-            status.ended = Some(reason.to_owned());
-            status.counters = counters;
-            status.tasks.clear();
-            status.epoch_phase = "ended";
-        });
-    }
-
-    fn publish(&mut self, now: Now) {
-        if self.published_at.is_some_and(|at| now.mono < at + PUBLISH_INTERVAL) {
-            return;
-        }
-        self.published_at = Some(now.mono);
-        let tasks = self.slots.iter().map(|(id, slot)| self.task_status(*id, slot)).collect();
-        let positions = self
-            .open_tasks()
-            .flat_map(|task| &task.inputs)
-            .map(|input| (input.partition.clone(), input.next.0))
-            .collect();
-        let mut samples = std::mem::take(&mut self.samples);
-        let counters = self.counters.clone();
-        let (joined, phase) = (self.joined, self.machine.shown_phase());
-        let epoch = self.machine.last_epoch();
-        self.status.update(self.settings.thread, |status| {
-            status.joined = joined;
-            status.epoch_phase = phase;
-            status.epoch = epoch;
-            status.tasks = tasks;
-            status.counters = counters;
-            status.positions = positions;
-            status.epochs.append(&mut samples);
-            let over = status.epochs.len().saturating_sub(EPOCH_SAMPLES_MAX);
-            status.epochs.drain(..over);
-        });
-    }
-
-    fn task_status(&self, id: TaskId, state: &SlotState) -> TaskStatus {
-        let name = self.plan.subtopologies[id.subtopology].task_name(id.partition);
-        let mut status = TaskStatus { name, ..TaskStatus::default() };
-        status.blocked = state.blocked.as_ref().map(super::blocked::BlockedTask::describe);
-        status.phase = match &state.slot {
-            Slot::Asking { .. } => TaskPhase::Created,
-            Slot::Restoring { remaining, .. } => {
-                status.restore_remaining = *remaining;
-                TaskPhase::Restoring
-            }
-            Slot::Bounds { .. } | Slot::Open { starting: true, .. } => TaskPhase::Starting,
-            Slot::Open { .. } => TaskPhase::Running,
-        };
-        if let Slot::Open { task, .. } = &state.slot {
-            status.state_bytes = task.state_bytes();
-            status.resident_bytes = task.resident_bytes() as u64;
-        }
-        status
-    }
-
     pub(super) fn reach(&mut self, point: Point) {
         self.hooks.reach(point);
     }
@@ -542,16 +336,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         loop {
             self.send(now);
             let Some(action) = self.machine.poll(now.mono) else { return };
-            self.act(action, now);
+            self.carry_out(action, now);
         }
-    }
-
-    /// A restore that found another epoch: the offsets may have been read before a last commit.
-    pub(super) fn is_mismatch(error: &RestoreError) -> bool {
-        matches!(error, RestoreError::EpochMismatch { .. })
-    }
-
-    pub(super) fn act(&mut self, action: EpochAction, now: Now) {
-        self.carry_out(action, now);
     }
 }

@@ -146,7 +146,7 @@ fn a_twin_with_the_same_instance_id_fences_the_old_member() {
     old.begin(Lane::A);
     let mut twin = Thread::new(&cluster, "one");
     assert_eq!(twin.joined().len(), 4);
-    assert_eq!(old.offsets(Lane::A, 1), abortable("FENCED_INSTANCE_ID"));
+    assert_eq!(old.offsets(Lane::A, 1), refused_membership("FENCED_INSTANCE_ID"));
     match old.wait() {
         Event::Fatal(FatalCause::FencedInstanceId(_)) => {}
         other => panic!("{other:?}"),
@@ -168,7 +168,7 @@ fn a_frozen_zombie_is_lost_and_refused_when_it_wakes_up() {
     assert!(cluster.now().mono >= Duration::from_secs(5), "only after its session");
     cluster.thaw("one");
     assert!(zombie.log.group().is_some(), "it does not know yet");
-    assert_eq!(zombie.offsets(Lane::A, 1), abortable("UNKNOWN_MEMBER_ID"));
+    assert_eq!(zombie.offsets(Lane::A, 1), refused_membership("UNKNOWN_MEMBER_ID"));
     match zombie.wait() {
         Event::Lost { partitions } => assert_eq!(partitions.len(), 4),
         other => panic!("{other:?}"),

@@ -80,9 +80,9 @@ fn a_stale_generation_is_refused_and_the_producer_goes_on_after_an_abort() {
     let stale = one.log.group().expect("a member");
     let mut two = Thread::new(&cluster, "two");
     handover(&mut one, &mut two);
-    assert_eq!(one.offsets_with(Lane::A, 1, stale), abortable("ILLEGAL_GENERATION"));
+    assert_eq!(one.offsets_with(Lane::A, 1, stale), refused_membership("ILLEGAL_GENERATION"));
     assert_eq!(cluster.fault_counts().get(&FaultKind::OffsetsRefused), Some(&1));
-    assert_eq!(one.commit(Lane::A), abortable("ILLEGAL_GENERATION"));
+    assert_eq!(one.commit(Lane::A), refused_membership("ILLEGAL_GENERATION"));
     one.abort(Lane::A).expect("abort");
     one.begin(Lane::A);
     one.offsets(Lane::A, 2).expect("offsets");
@@ -99,7 +99,7 @@ fn a_member_that_is_gone_is_refused_and_a_partition_of_somebody_else_is_not() {
     one.begin(Lane::A);
     let before = one.log.group().expect("a member");
     assert!(cluster.expire_session(APP, "one"));
-    assert_eq!(one.offsets_with(Lane::A, 1, before), abortable("UNKNOWN_MEMBER_ID"));
+    assert_eq!(one.offsets_with(Lane::A, 1, before), refused_membership("UNKNOWN_MEMBER_ID"));
     one.abort(Lane::A).expect("abort");
 
     let cluster = quiet();

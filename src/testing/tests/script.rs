@@ -212,8 +212,8 @@ pub(super) fn bounds(cluster: &SimCluster, partition: i32) -> (i64, i64) {
     (bounds.last_stable.0, bounds.end.0)
 }
 
-pub(super) fn abortable(code: &str) -> Result<(), TransactionFailure> {
-    Err(TransactionFailure::Abortable(code.to_owned()))
+pub(super) fn refused_membership(code: &str) -> Result<(), TransactionFailure> {
+    Err(TransactionFailure::Membership(code.to_owned()))
 }
 
 pub(super) fn dynamic(instance: &str) -> ClientSettings {

@@ -186,7 +186,7 @@ fn a_refused_record_names_the_culprit_and_makes_the_transaction_abortable() {
     let refused: Vec<_> =
         delivery.refused.iter().map(|r| (r.tag, r.caused_by_record, r.reason.as_str())).collect();
     assert!(refused.contains(&(42, true, "INVALID_TIMESTAMP")), "{refused:?}");
-    assert!(matches!(thread.commit(Lane::A), Err(TransactionFailure::Abortable(_))));
+    assert!(thread.commit(Lane::A).is_err_and(|failure| failure.is_abortable()));
     thread.abort(Lane::A).expect("abort");
     thread.begin(Lane::A);
     thread.send(Lane::A, 0, "next");

@@ -1,10 +1,4 @@
-//! Restores tasks from their changelogs, beside the poll loop (EOS-5).
-//!
-//! A [`Restorer`] is a `step(now)` machine over a [`RestoreLog`] and the instance's [`ByteStores`];
-//! production loops over it on a thread of its own, the simulator schedules it. It takes the
-//! cheapest valid start (local image, else empty), reads the changelog read_committed up to the
-//! end that it had when the restore began (read_uncommitted: what is undecided there may belong to
-//! the committed epoch) and until the marker of the committed epoch has been seen.
+//! Restores any number of tasks at once over one reader: a `step(now)` machine.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,128 +8,18 @@ use std::{
 use crate::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
-        Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest, plan::TaskId,
+        Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest,
+        plan::TaskId,
+        restore::{
+            RestoreError, RestoreJob, RestoreOutcome,
+            active::{Active, is_valid},
+        },
     },
-    state::{
-        ByteStore, ByteStores, EpochId, EpochMarker, Positions, StateError,
-        changelog::{self, ChangelogError, ChangelogRecord},
-    },
+    state::{ByteStores, EpochId, StateError},
 };
 
 /// Changes gathered before they are written down: bounds what a restore holds in memory.
 const CHUNK_BYTES: usize = 8 << 20;
-
-/// An image may not be older than `delete.retention.ms` less this margin: deleted keys could come
-/// back.
-const RETENTION_MARGIN_MS: i64 = 3_600_000;
-
-/// What is to be restored.
-#[derive(Debug, Clone)]
-pub struct RestoreJob {
-    /// The task.
-    pub task: TaskId,
-    /// `<subtopology>_<partition>`.
-    pub name: String,
-    /// Its changelog partition.
-    pub changelog: TopicPartition,
-    /// The changelog topic's id.
-    pub topic_id: String,
-    /// The changelog's `delete.retention.ms`.
-    pub delete_retention_ms: i64,
-    /// The epoch that the committed offsets name: its marker must be seen.
-    pub expected: Option<EpochId>,
-}
-
-/// How a restore ended, or where it stands.
-pub enum RestoreOutcome {
-    /// The state is whole and stands at the expected epoch.
-    Done {
-        /// The task.
-        task: TaskId,
-        /// Its store.
-        store: Box<dyn ByteStore>,
-        /// The last marker; `None` for an empty changelog.
-        marker: Option<EpochMarker>,
-        /// The changelog's position behind what was read.
-        changelog_next: Offset,
-        /// Changelog records read.
-        records: u64,
-    },
-    /// It cannot be restored.
-    Failed {
-        /// The task.
-        task: TaskId,
-        /// Why.
-        error: RestoreError,
-    },
-    /// How much is left.
-    Progress {
-        /// The task.
-        task: TaskId,
-        /// Offsets still to be read, roughly.
-        remaining: i64,
-        /// Whether an open transaction holds it back: the last stable offset is below the target.
-        blocked: bool,
-    },
-}
-
-/// Why a restore failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The state store.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The changelog does not end with the epoch that the committed offsets name (EOS-5).
-    #[error(
-        "task {task}: the committed offsets name epoch {expected}, the changelog {changelog} \
-         ends with {found}: offsets or changelog were changed by somebody else; `tidemill reset` \
-         starts over"
-    )]
-    EpochMismatch {
-        /// The task.
-        task: String,
-        /// The changelog partition.
-        changelog: String,
-        /// The epoch that was expected.
-        expected: String,
-        /// What was found.
-        found: String,
-    },
-    /// The changelog cannot be read.
-    #[error("task {task}: changelog {changelog} cannot be read: {reason}")]
-    Unreadable {
-        /// The task.
-        task: String,
-        /// The changelog partition.
-        changelog: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Where a stream thread sends its restores, and hears of them.
-pub trait RestoreService {
-    /// Starts a restore.
-    fn submit(&mut self, job: RestoreJob);
-
-    /// Gives a restore up; nothing of it is heard any more, and its store is closed soon.
-    fn cancel(&mut self, task: TaskId);
-
-    /// The next outcome.
-    fn poll(&mut self) -> Option<RestoreOutcome>;
-}
-
-struct Active {
-    job: RestoreJob,
-    store: Box<dyn ByteStore>,
-    bounds: Option<PartitionBounds>,
-    next: Offset,
-    marker: Option<EpochMarker>,
-    chunk: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
-    chunk_bytes: usize,
-    records: u64,
-    whole: bool,
-}
 
 /// Restores any number of tasks at once over one reader.
 pub struct Restorer<R> {
@@ -429,75 +313,4 @@ impl<R: RestoreLog> Restorer<R> {
             blocked: bounds.last_stable < bounds.end,
         });
     }
-}
-
-impl Active {
-    fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), ChangelogError> {
-        self.records += 1;
-        self.whole = false;
-        let record = changelog::parse(key, value)?;
-        if let Some((key, value)) = record.change() {
-            self.chunk_bytes += key.len() + value.map_or(0, <[u8]>::len) + 64;
-            self.chunk.insert(key.into(), value.map(Into::into));
-        }
-        if let ChangelogRecord::Marker(marker) = record {
-            self.marker = Some(marker);
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, whole: bool, now: Now) -> Result<(), StateError> {
-        let positions = Positions {
-            changelog_next: self.next,
-            changelog_topic_id: self.job.topic_id.clone(),
-            marker: self.marker.clone(),
-            whole,
-            written_at: now.wall,
-        };
-        let mut changes = self.chunk.iter().map(|(k, v)| (&**k, v.as_deref()));
-        self.store.write(&mut changes, &positions)?;
-        self.chunk.clear();
-        self.chunk_bytes = 0;
-        self.whole = whole;
-        Ok(())
-    }
-
-    /// The image is whole now: say so, unless it already does and nothing came.
-    fn finish(&mut self, now: Now) -> Result<(), StateError> {
-        let untouched = self.whole && self.records == 0;
-        if untouched || (self.marker.is_none() && self.records == 0) {
-            return Ok(());
-        }
-        self.write(true, now)?;
-        self.store.flush()
-    }
-}
-
-impl RestoreOutcome {
-    /// Which task it is about.
-    pub fn task(&self) -> TaskId {
-        match self {
-            Self::Done { task, .. } | Self::Failed { task, .. } | Self::Progress { task, .. } => {
-                *task
-            }
-        }
-    }
-}
-
-/// DESIGN section 6: the same changelog topic, its records still there, no deleted key forgotten.
-fn is_valid(image: &Positions, job: &RestoreJob, bounds: PartitionBounds, now: Now) -> bool {
-    let age = now.wall.0 - image.written_at.0;
-    let reason = if image.changelog_topic_id != job.topic_id {
-        "it belongs to another changelog topic"
-    } else if image.changelog_next < bounds.start {
-        "the changelog starts behind it"
-    } else if image.changelog_next > bounds.end {
-        "the changelog ends before it"
-    } else if age > job.delete_retention_ms - RETENTION_MARGIN_MS.min(job.delete_retention_ms / 2) {
-        "it is older than the changelog's delete.retention.ms: deleted keys could come back"
-    } else {
-        return true;
-    };
-    tracing::info!(task = %job.name, reason, "local image is not used");
-    false
 }

@@ -33,6 +33,12 @@ impl PropertyValue {
     }
 }
 
+impl From<&str> for PropertyValue {
+    fn from(value: &str) -> Self {
+        Self::Inline(value.to_owned())
+    }
+}
+
 impl fmt::Debug for PropertyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

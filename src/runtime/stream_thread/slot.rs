@@ -1,0 +1,76 @@
+//! What a stream thread keeps: of its tasks, of the epochs in flight, of its open questions.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    record::{Offset, TopicName, TopicPartition},
+    runtime::{
+        CommittedOffset, EpochSample, OffsetCommit, RequestId, output::EpochBuffer, plan::TaskId,
+        stream_thread::blocked::BlockedTask, task::Task,
+    },
+    state::TaskState,
+};
+
+/// A batch whose records are not all processed.
+pub(super) struct Pending<B> {
+    pub(super) batch: B,
+    pub(super) next: usize,
+}
+
+/// What the thread keeps of an epoch in flight.
+pub(super) struct EpochData {
+    pub(super) number: u64,
+    pub(super) buffer: EpochBuffer,
+    pub(super) tasks: BTreeSet<TaskId>,
+    pub(super) records: u64,
+    /// How many of them the counters have.
+    pub(super) counted: u64,
+    pub(super) sealed: bool,
+    pub(super) delivered: Vec<(TopicPartition, Offset)>,
+    pub(super) sample: EpochSample,
+    pub(super) since: Duration,
+}
+
+/// A task from assignment to running.
+pub(super) enum Slot {
+    /// Stable committed offsets are being asked for.
+    Asking { retry_at: Option<Duration>, question: Option<RequestId> },
+    /// The changelog is being read.
+    Restoring { offsets: Vec<CommittedOffset>, remaining: i64 },
+    /// Start positions of inputs without a committed offset are being asked for.
+    Bounds { offsets: Vec<CommittedOffset>, state: Option<Box<TaskState>>, question: RequestId },
+    /// Open. `starting`: its start position is not committed yet (EOS-8). `recommit_at`: when its
+    /// offsets are committed again if nothing happens.
+    Open { task: Box<Task>, starting: bool, recommit_at: Duration, spilled_at: Duration },
+}
+
+/// A task's slot with what is known about its being blocked.
+pub(super) struct SlotState {
+    pub(super) slot: Slot,
+    pub(super) blocked: Option<BlockedTask>,
+    /// How often its restore found another epoch than the offsets name.
+    pub(super) mismatches: u32,
+}
+
+/// What an outstanding question was about.
+#[derive(Debug, Clone)]
+pub(super) enum Question {
+    Offsets(TaskId),
+    Bounds(TaskId),
+    Resolve { epoch: u64 },
+    Commit(Vec<OffsetCommit>),
+    OutOfRange(TopicPartition),
+    Blockers { task: TaskId, changelog: bool },
+    Fence { task: TaskId, transactional_id: String },
+    Describe(Vec<TopicName>),
+    Group,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    New,
+    Running,
+    Draining { leave: bool },
+    Leaving,
+    Ended,
+}

@@ -1,0 +1,108 @@
+//! The instances of a run: the real runtime on the simulated cluster, and their disks.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use tidemill::{
+    runtime::{
+        StateSettings, StatusBoard,
+        epoch::EpochLimits,
+        plan::{InstancePlan, TaskId},
+        restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
+        stream_thread::{StreamThread, ThreadSettings},
+    },
+    testing::{ClientSettings, SimLog, SimRestoreLog},
+};
+
+use crate::{
+    faults::{Fault, SharedArm, SimHooks},
+    topology,
+    world::{MS, World},
+};
+
+/// One restorer, shared by its thread (as a service) and the scheduler (which steps it).
+#[derive(Clone)]
+pub(crate) struct SharedRestorer(pub(crate) Rc<RefCell<Restorer<SimRestoreLog>>>);
+
+impl RestoreService for SharedRestorer {
+    fn submit(&mut self, job: RestoreJob) {
+        self.0.borrow_mut().submit(job);
+    }
+    fn cancel(&mut self, task: TaskId) {
+        self.0.borrow_mut().cancel(task);
+    }
+    fn poll(&mut self) -> Option<RestoreOutcome> {
+        self.0.borrow_mut().poll()
+    }
+}
+
+/// One process.
+pub(crate) struct Instance {
+    pub(crate) name: String,
+    pub(crate) thread: StreamThread<SimLog, SharedRestorer>,
+    pub(crate) restorer: SharedRestorer,
+    pub(crate) frozen_until: Option<Duration>,
+    pub(crate) aborted_seen: u64,
+    pub(crate) armed: SharedArm,
+    pub(crate) made: Rc<RefCell<Vec<(Fault, &'static str)>>>,
+}
+
+impl World {
+    pub(crate) fn start(&mut self, name: &str) {
+        let plan =
+            InstancePlan::resolve(&topology::topology(), topology::APP, name, &self.plan_infos);
+        let client = ClientSettings::new(topology::APP, name, 0);
+        let disk = self.disks.entry(name.to_owned()).or_default().clone();
+        let restorer = SharedRestorer(Rc::new(RefCell::new(Restorer::new(
+            self.cluster.restore_log(name),
+            Box::new(disk),
+        ))));
+        self.next_incarnation += 1;
+        let settings = ThreadSettings {
+            thread: 0,
+            epoch: EpochLimits {
+                interval: 100 * MS,
+                min_pause: Duration::ZERO,
+                max_records: 200,
+                max_bytes: 1 << 20,
+                timeout: Duration::from_secs(30),
+                pipelining: self.scenario.pipelining,
+                tolerated_failures: 1000,
+            },
+            guarantee: self.scenario.guarantee,
+            state: StateSettings {
+                spill_bytes: bytesize::ByteSize::kb(2),
+                spill_interval: 500 * MS,
+                cache_bytes: bytesize::ByteSize::kb(4),
+                purge_repartition_topics: self.scenario.purge.is_some(),
+                purge_interval: self.scenario.purge.unwrap_or_default(),
+            },
+            incarnation: self.next_incarnation,
+            mutant: self.scenario.mutant,
+        };
+        let log = self.cluster.log(client);
+        let (armed, made) = (SharedArm::default(), Rc::default());
+        let hooks = SimHooks {
+            name: name.to_owned(),
+            cluster: self.cluster.clone(),
+            armed: Rc::clone(&armed),
+            made: Rc::clone(&made),
+        };
+        let thread = StreamThread::new(
+            Arc::new(plan.unwrap()),
+            settings,
+            log,
+            restorer.clone(),
+            StatusBoard::default(),
+            Box::new(hooks),
+        );
+        self.instances.push(Instance {
+            name: name.to_owned(),
+            thread,
+            restorer,
+            frozen_until: None,
+            aborted_seen: 0,
+            armed,
+            made,
+        });
+    }
+}
