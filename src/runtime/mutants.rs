@@ -20,6 +20,9 @@ pub enum Mutant {
     /// An abort keeps resident entries (breaks DESIGN section 6).
     #[cfg(feature = "mutants")]
     AbortKeepsResident,
+    /// Nobody looks at the memory that a thread holds (breaks MEM-1).
+    #[cfg(feature = "mutants")]
+    MemoryUnbounded,
 }
 
 impl Mutant {
@@ -35,6 +38,8 @@ impl Mutant {
             "changelog-read-uncommitted" => Ok(Self::ChangelogReadUncommitted),
             #[cfg(feature = "mutants")]
             "abort-keeps-resident" => Ok(Self::AbortKeepsResident),
+            #[cfg(feature = "mutants")]
+            "memory-unbounded" => Ok(Self::MemoryUnbounded),
             other => Err(format!(
                 "no mutant {other:?} in this build{}",
                 if cfg!(feature = "mutants") { "" } else { " (feature `mutants` is off)" }
@@ -70,6 +75,14 @@ impl Mutant {
     pub fn abort_keeps_resident(self) -> bool {
         #[cfg(feature = "mutants")]
         return self == Self::AbortKeepsResident;
+        #[cfg(not(feature = "mutants"))]
+        false
+    }
+
+    /// Breaks MEM-1.
+    pub fn memory_unbounded(self) -> bool {
+        #[cfg(feature = "mutants")]
+        return self == Self::MemoryUnbounded;
         #[cfg(not(feature = "mutants"))]
         false
     }

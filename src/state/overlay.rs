@@ -15,11 +15,11 @@ use std::{
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::state::byte_store::Changes;
+use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
 
-/// What an entry costs beside its key and value: its place in the list and in the table, and what
-/// both keep in reserve. An estimate, for budgets.
-const ENTRY_OVERHEAD: usize = 64;
+/// What an entry costs beside its key and value: its place in the list and in the table, what
+/// both keep in reserve, and its place in the order that a spill makes. An estimate, for budgets.
+pub(crate) const ENTRY_OVERHEAD: usize = 96;
 
 /// The arena is written anew when at least this much of it, and half, is waste.
 const WASTE_MIN: usize = 64 * 1024;
@@ -139,12 +139,12 @@ impl Overlay {
 
     /// Roughly the bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.waste
     }
 
-    /// Forgets all changes, and gives their memory back.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// Whether there is no change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
     }
 
     fn key(&self, place: &Place) -> &[u8] {
@@ -178,6 +178,7 @@ impl Overlay {
         if held == DELETED || size > old {
             self.waste += old;
             at = self.arena.len();
+            reserve(&mut self.arena, size);
             self.arena.resize(at + size, 0);
         } else {
             self.waste += old - size;
@@ -194,6 +195,8 @@ impl Overlay {
     fn insert(&mut self, hash: u64, key: &[u8], value_len: u32, parts: Option<[&[u8]; 2]>) {
         let index = narrow(self.places.len());
         let at = self.arena.len();
+        let size = parts.map_or(0, |[head, tail]| head.len() + tail.len());
+        reserve(&mut self.arena, key.len() + size);
         self.arena.extend_from_slice(key);
         let value = self.arena.len();
         for part in parts.into_iter().flatten() {
@@ -201,6 +204,7 @@ impl Overlay {
         }
         self.bytes += ENTRY_OVERHEAD + self.arena.len() - at;
         let key_len = narrow(key.len());
+        reserve(&mut self.places, 1);
         self.places.push(Place { hash, key: at, value, key_len, value_len, live: true });
         let places = &self.places;
         let rehash = |index: &u32| places.get(*index as usize).map_or(0, |place| place.hash);
@@ -229,11 +233,21 @@ impl Overlay {
     }
 }
 
-impl Changes for Overlay {
-    fn each(&self, give: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
-        for (key, value) in self.sorted() {
-            give(key, value);
-        }
+impl FrozenChanges for Overlay {
+    fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError> {
+        self.sorted().try_for_each(|(key, value)| take(key, value))
+    }
+
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+}
+
+/// Makes room for `more` items: by a quarter, not by doubling, since what is reserved counts
+/// (MEM-1).
+fn reserve<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 4).max(64));
     }
 }
 
@@ -261,8 +275,13 @@ mod tests {
 
     use super::*;
 
+    fn length_of(value: Option<&[u8]>) -> usize {
+        value.map_or(0, <[u8]>::len)
+    }
+
     fn recounted(overlay: &Overlay) -> usize {
-        overlay.iter().map(|(k, v)| ENTRY_OVERHEAD + k.len() + v.map_or(0, <[u8]>::len)).sum()
+        let entry = |(k, v): (&[u8], Option<&[u8]>)| ENTRY_OVERHEAD + k.len() + length_of(v);
+        overlay.iter().map(entry).sum::<usize>() + overlay.waste
     }
 
     #[test]
@@ -285,8 +304,7 @@ mod tests {
         overlay.forget(b"never");
         assert_eq!(overlay.bytes(), recounted(&overlay));
         assert_eq!(overlay.get(b"b"), Some(Some(b"xyz".as_slice())));
-        overlay.clear();
-        assert_eq!(overlay.bytes(), 0);
+        assert!(!overlay.is_empty() && Overlay::default().is_empty());
     }
 
     #[test]

@@ -29,9 +29,6 @@ use crate::{
     time::{TimerDomain, TimerFired},
 };
 
-#[path = "task_state_spill.rs"]
-mod spill;
-
 /// Epochs that can be sealed and not yet committed (EOS-6).
 const SEALED_MAX: usize = 2;
 
@@ -45,6 +42,15 @@ pub enum Layer {
     Committed,
 }
 
+/// A committed layer on its way into the byte store: it changes no more, and is read until it is
+/// written.
+struct Frozen {
+    changes: Arc<Overlay>,
+    positions: Positions,
+    /// Its write failed: it stays, and is written by the next `spill`.
+    failed: bool,
+}
+
 /// The layered state of one task.
 pub struct TaskState {
     running: Overlay,
@@ -52,8 +58,7 @@ pub struct TaskState {
     running_number: u64,
     sealed: VecDeque<Overlay>,
     committed: Overlay,
-    /// What is being written to the store, and read from here until it is there.
-    spilling: Option<Arc<Overlay>>,
+    frozen: Option<Frozen>,
     store: Box<dyn ByteStore>,
     /// Of the last committed epoch.
     marker: Option<EpochMarker>,
@@ -97,7 +102,7 @@ impl TaskState {
             running_number: 1,
             sealed: VecDeque::new(),
             committed: Overlay::default(),
-            spilling: None,
+            frozen: None,
             store,
             marker,
             changelog_next,
@@ -143,8 +148,8 @@ impl TaskState {
             let value = change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec));
             return Ok((value.transpose()?, Layer::Uncommitted));
         }
-        let spilling = || self.spilling.as_ref().and_then(|overlay| overlay.get(key));
-        let value = match self.committed.get(key).or_else(spilling) {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
+        let value = match self.committed.get(key).or_else(frozen) {
             Some(change) => change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec)),
             None => self.store.get(key)?.map(value::unframe_owned),
         };
@@ -163,7 +168,8 @@ impl TaskState {
 
     /// The live entries with `from <= key < to` over all layers, in key order.
     pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<Entry>, StateError> {
-        let committed = self.spilling.as_deref().into_iter().chain([&self.committed]);
+        let frozen = self.frozen.as_ref().map(|frozen| &*frozen.changes);
+        let committed = frozen.into_iter().chain([&self.committed]);
         let overlays = committed.chain(&self.sealed).chain([&self.running]);
         let live = scan::merged(overlays, &*self.store, from, to);
         let entries = live.filter(|entry| match entry {
@@ -287,6 +293,85 @@ impl TaskState {
         self.committed.bytes()
     }
 
+    /// Bytes in the layer that is being written.
+    pub fn frozen_bytes(&self) -> usize {
+        self.frozen.as_ref().map_or(0, |frozen| frozen.changes.bytes())
+    }
+
+    /// Bytes in the overlays of epochs that are sealed and not committed.
+    pub fn sealed_bytes(&self) -> usize {
+        self.sealed.iter().map(Overlay::bytes).sum()
+    }
+
+    /// Bytes of the timers' index, roughly.
+    pub fn timer_bytes(&self) -> usize {
+        self.timers.bytes()
+    }
+
+    /// Starts to write the committed layer and the task's positions to the byte store as one unit
+    /// (EOS-2: whole committed epochs). The layer stays readable until [`TaskState::poll_spill`]
+    /// has seen its end; commits go into a new one meanwhile. `topic_id` is the changelog's; `now`
+    /// is recorded for the age check. False where nothing was begun: a spill is in progress, or
+    /// there is nothing to write. Errors: the store cannot be written; the layer is kept then.
+    pub fn begin_spill(&mut self, topic_id: &str, now: Timestamp) -> Result<bool, StateError> {
+        let Some(changelog_next) = self.changelog_next else { return Ok(false) };
+        if self.frozen.is_some() || self.committed.is_empty() {
+            return Ok(false);
+        }
+        let positions = self.positions(changelog_next, topic_id, now);
+        let changes = Arc::new(std::mem::take(&mut self.committed));
+        let frozen =
+            Frozen { changes: Arc::clone(&changes), positions: positions.clone(), failed: false };
+        let frozen = self.frozen.insert(frozen);
+        let begun = self.store.begin_write(changes, positions);
+        frozen.failed = begun.is_err();
+        begun.map(|()| true)
+    }
+
+    /// Whether no spill is in progress (any more). Never waits. Errors: it failed; its layer is
+    /// kept, and written with the next [`TaskState::spill`].
+    pub fn poll_spill(&mut self) -> Result<bool, StateError> {
+        let Some(frozen) = &mut self.frozen else { return Ok(true) };
+        if frozen.failed {
+            return Ok(false);
+        }
+        let polled = self.store.poll_write();
+        frozen.failed = polled.is_err();
+        let done = polled?;
+        if done && let Some(frozen) = self.frozen.take() {
+            self.store.discard(frozen.changes);
+        }
+        Ok(done)
+    }
+
+    /// Writes everything committed and the task's positions to the byte store, and waits for it.
+    /// Nothing happens before the first commit. Errors: the store cannot be written; the layers
+    /// are kept then.
+    pub fn spill(&mut self, topic_id: &str, now: Timestamp) -> Result<(), StateError> {
+        if let Some(frozen) = &self.frozen {
+            if frozen.failed || self.store.finish_write().is_err() {
+                // Once more: what made it fail may have passed.
+                let (changes, positions) = (frozen.changes.clone(), frozen.positions.clone());
+                self.store.begin_write(changes, positions)?;
+                self.store.finish_write()?;
+            }
+            self.frozen = None;
+        }
+        let Some(changelog_next) = self.changelog_next else { return Ok(()) };
+        let positions = self.positions(changelog_next, topic_id, now);
+        if self.committed.is_empty() {
+            // Epochs without changes of state move the positions on.
+            self.store.write(&mut iter::empty(), &positions)?;
+            return self.store.flush();
+        }
+        self.begin_spill(topic_id, now)?;
+        let written = self.store.finish_write();
+        if written.is_ok() {
+            self.frozen = None;
+        }
+        written
+    }
+
     /// Gives the byte store back, dropping what is not spilled.
     pub fn into_store(self) -> Box<dyn ByteStore> {
         self.store
@@ -297,9 +382,40 @@ impl TaskState {
         self.store.positions()
     }
 
+    /// Memory that the byte stores of all tasks of the process share.
+    pub fn shared_memory_bytes(&self) -> u64 {
+        self.store.shared_memory_bytes()
+    }
+
     /// Bytes in the byte store, roughly.
     pub fn store_bytes(&self) -> u64 {
         self.store.size_bytes()
+    }
+
+    /// Breaks EOS-2 on purpose: writes the youngest sealed epoch to the byte store under the
+    /// positions of the last committed one. For the negative control.
+    #[cfg(feature = "mutants")]
+    pub fn write_before_commit(
+        &mut self,
+        topic_id: &str,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let next = self.changelog_next.unwrap_or(Offset(0));
+        let positions = self.positions(next, topic_id, now);
+        let none = Overlay::default();
+        let youngest = self.sealed.back().unwrap_or(&none);
+        self.store.write(&mut youngest.sorted(), &positions)?;
+        self.store.flush()
+    }
+
+    fn positions(&self, changelog_next: Offset, topic_id: &str, now: Timestamp) -> Positions {
+        Positions {
+            changelog_next,
+            changelog_topic_id: topic_id.to_owned(),
+            marker: self.marker.clone(),
+            whole: true,
+            written_at: now,
+        }
     }
 
     /// The change of a key in the epochs in progress, the youngest first.

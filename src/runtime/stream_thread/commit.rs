@@ -17,7 +17,6 @@ use crate::{
             slot::{Question, Slot},
             thread::{Failure, StreamThread},
         },
-        task::Task,
     },
     state::EpochId,
 };
@@ -271,52 +270,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             set(&mut epoch.sample, now.mono.saturating_sub(epoch.since).as_secs_f64());
             epoch.since = now.mono;
         }
-    }
-
-    /// Spills, evictions and purges, within the thread's budgets.
-    pub(super) fn settle(&mut self, now: Now) {
-        let state = self.settings.state.clone();
-        let total: usize = self.open_tasks().map(Task::committed_bytes).sum();
-        let over = total as u64 > state.spill_bytes.as_u64();
-        // Spills that cannot keep up are waited for (MEM-1).
-        let far_over = total as u64 > 2 * state.spill_bytes.as_u64();
-        let open = self.open_tasks().count().max(1);
-        let budget = usize::try_from(state.cache_bytes.as_u64()).unwrap_or(usize::MAX) / open;
-        let mut failed = None;
-        for (id, slot) in &mut self.slots {
-            let Slot::Open { task, spilled_at, .. } = &mut slot.slot else { continue };
-            if task.resident_bytes() > budget
-                && let Err(error) = task.evict(budget)
-            {
-                failed = Some((*id, error));
-            }
-            if let Err(error) = task.settle_spill() {
-                failed = Some((*id, error));
-            }
-            let due = now.mono >= *spilled_at + state.spill_interval;
-            if (over || due) && task.committed_bytes() > 0 {
-                let spilled = if far_over {
-                    task.spill(now.wall).map(|()| true)
-                } else {
-                    task.spill_behind(now.wall)
-                };
-                match spilled {
-                    Ok(true) => {
-                        (self.counters.spills, *spilled_at) = (self.counters.spills + 1, now.mono)
-                    }
-                    // The one before still goes on: at the next commit.
-                    Ok(false) => {}
-                    Err(error) => failed = Some((*id, error)),
-                }
-            } else if due {
-                *spilled_at = now.mono;
-            }
-        }
-        if let Some((id, error)) = failed {
-            let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
-            self.fail(Failure::State(format!("task {task}: {error}")));
-        }
-        self.purge(now);
     }
 }
 

@@ -116,6 +116,12 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
     pub(super) purging: Purging,
     pub(super) orphans: Orphans,
+    /// Bytes of resident entries of all tasks, as of the last record.
+    pub(super) resident_bytes: u64,
+    /// What is resident cannot be evicted before the epoch is sealed.
+    pub(super) cache_is_full: bool,
+    /// Records wait for memory.
+    pub(super) memory_short: bool,
 }
 
 /// Events handled in one step.
@@ -161,6 +167,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             out_of_range: BTreeMap::new(),
             purging: Purging::default(),
             orphans: Orphans::default(),
+            resident_bytes: 0,
+            cache_is_full: false,
+            memory_short: false,
         }
     }
 
@@ -190,7 +199,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.settle(now);
         let mut wait = if more { now.mono } else { self.wait_until(now).min(deadline) };
         for _ in 0..EVENTS_PER_STEP {
-            let want_records = self.pending.is_empty() && self.failure.is_none();
+            let want_records =
+                self.pending.is_empty() && self.failure.is_none() && !self.memory_short;
             let Some(event) = self.log.poll(wait, want_records) else { break };
             wait = now.mono;
             self.handle(event, now);
@@ -282,7 +292,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn wait_until(&self, now: Now) -> Duration {
-        let tick = if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
+        let tick = if self.memory_short {
+            // A spill's end is no event.
+            Duration::from_millis(1)
+        } else if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
             Duration::from_millis(100)
         } else {
             Duration::from_millis(5)

@@ -1,80 +1,64 @@
 //! The byte store of one task in RocksDB.
-//!
-//! A large write takes tens of milliseconds, which the stream thread does not have: it is done by a
-//! thread of its own, one at a time.
 
 use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
 };
 
 use rocksdb::{DB, Direction, Error, ErrorKind, FlushOptions, IteratorMode, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
 
-use super::position_frame::{self, PositionError};
-use crate::state::{ByteStore, Changes, Entry, Positions, StateError, keys::POSITIONS_KEY};
+use super::{
+    position_frame::{self, PositionError},
+    rocksdb_stores::SharedResources,
+    spiller::SpillJob,
+};
+use crate::state::{ByteStore, Entry, FrozenChanges, Positions, StateError, keys::POSITIONS_KEY};
 
 /// An open RocksDB.
 pub(super) struct RocksDbByteStore {
     name: String,
-    path: String,
+    path: PathBuf,
     db: Arc<DB>,
-    /// Writes what `write_behind` was given.
-    writer: Option<JoinHandle<Result<(), StateError>>>,
+    shared: Arc<SharedResources>,
+    /// The outcome of the write in progress.
+    writing: Option<Receiver<Result<(), StateError>>>,
 }
 
 impl RocksDbByteStore {
     /// Wraps an open database, whose positions are checked. Errors: they are damaged, or newer
     /// than this version.
-    pub(super) fn new(name: &str, path: String, db: DB) -> Result<Self, StateError> {
-        let store = Self { name: name.to_owned(), path, db: Arc::new(db), writer: None };
+    pub(super) fn new(
+        name: &str,
+        path: PathBuf,
+        db: DB,
+        shared: Arc<SharedResources>,
+    ) -> Result<Self, StateError> {
+        let store = Self { name: name.to_owned(), path, db: Arc::new(db), shared, writing: None };
         store.positions()?;
         Ok(store)
+    }
+
+    fn framed(&self, positions: &Positions) -> Result<Vec<u8>, StateError> {
+        position_frame::encode(positions).map_err(|error| StateError::Store {
+            store: self.name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn writer_is_gone(&self) -> StateError {
+        StateError::Store {
+            store: self.name.clone(),
+            reason: "the thread that writes state has ended".to_owned(),
+        }
     }
 
     fn failed(&self, error: Error) -> StateError {
         state_error(&self.name, error)
     }
-
-    /// Completes a batch with the positions.
-    fn position(&self, batch: &mut WriteBatch, positions: &Positions) -> Result<(), StateError> {
-        let framed = position_frame::encode(positions).map_err(|error| StateError::Store {
-            store: self.name.clone(),
-            reason: error.to_string(),
-        })?;
-        batch.put(POSITIONS_KEY, framed);
-        Ok(())
-    }
-}
-
-impl Drop for RocksDbByteStore {
-    fn drop(&mut self) {
-        // Whoever opens or wipes the directory next must find it closed. A write that fails now
-        // is one that a crash would have lost.
-        let _outcome = self.written(true);
-    }
-}
-
-/// Adds a change to a batch.
-fn add(batch: &mut WriteBatch, key: &[u8], value: Option<&[u8]>) {
-    match value {
-        Some(value) => batch.put(key, value),
-        None => batch.delete(key),
-    }
-}
-
-/// Writes a batch, without RocksDB's own log: the changelog is it.
-fn write(db: &DB, batch: WriteBatch) -> Result<(), Error> {
-    let mut options = WriteOptions::default();
-    options.disable_wal(true);
-    db.write_opt(batch, &options)
-}
-
-/// Starts a flush.
-fn flush(db: &DB) -> Result<(), Error> {
-    let mut options = FlushOptions::default();
-    options.set_wait(false);
-    db.flush_opt(&options)
 }
 
 /// What RocksDB reports, in our terms: what is not readable as it was written is damaged, and
@@ -121,56 +105,75 @@ impl ByteStore for RocksDbByteStore {
         changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
         positions: &Positions,
     ) -> Result<(), StateError> {
+        self.finish_write()?;
         let mut batch = WriteBatch::default();
         for (key, value) in changes {
-            add(&mut batch, key, value);
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
         }
-        self.position(&mut batch, positions)?;
-        write(&self.db, batch).map_err(|error| self.failed(error))
+        batch.put(POSITIONS_KEY, self.framed(positions)?);
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
     }
 
-    fn write_behind(
+    fn begin_write(
         &mut self,
-        changes: Arc<dyn Changes>,
-        positions: &Positions,
+        changes: Arc<dyn FrozenChanges>,
+        positions: Positions,
     ) -> Result<(), StateError> {
-        let mut batch = WriteBatch::default();
-        self.position(&mut batch, positions)?;
-        let (db, name) = (Arc::clone(&self.db), self.name.clone());
-        let work = move || {
-            changes.each(&mut |key, value| add(&mut batch, key, value));
-            drop(changes);
-            write(&db, batch).and_then(|()| flush(&db)).map_err(|error| state_error(&name, error))
-        };
-        let writer = thread::Builder::new().name("spill".to_owned()).spawn(work);
-        self.writer = Some(writer.map_err(|error| StateError::Store {
+        self.finish_write()?;
+        let job = SpillJob {
             store: self.name.clone(),
-            reason: format!("no thread for a spill: {error}"),
-        })?);
+            path: self.path.clone(),
+            db: Arc::clone(&self.db),
+            options: self.shared.options(),
+            changes,
+            positions: self.framed(&positions)?,
+        };
+        self.writing = Some(self.shared.spiller().begin(job)?);
         Ok(())
     }
 
-    fn written(&mut self, wait: bool) -> Option<Result<(), StateError>> {
-        let Some(writer) = self.writer.take_if(|writer| wait || writer.is_finished()) else {
-            return self.writer.is_none().then_some(Ok(()));
+    fn poll_write(&mut self) -> Result<bool, StateError> {
+        let Some(writing) = &self.writing else { return Ok(true) };
+        let outcome = match writing.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(false),
+            Err(TryRecvError::Disconnected) => Err(self.writer_is_gone()),
+            Ok(outcome) => outcome,
         };
-        Some(writer.join().unwrap_or_else(|_| {
-            let reason = "the thread that spilled has panicked".to_owned();
-            Err(StateError::Store { store: self.name.clone(), reason })
-        }))
+        self.writing = None;
+        outcome.map(|()| true)
+    }
+
+    fn finish_write(&mut self) -> Result<(), StateError> {
+        match self.writing.take().map(|writing| writing.recv()) {
+            None => Ok(()),
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(self.writer_is_gone()),
+        }
+    }
+
+    fn discard(&mut self, changes: Arc<dyn FrozenChanges>) {
+        self.shared.spiller().discard(changes);
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
-        flush(&self.db).map_err(|error| self.failed(error))
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.db.flush_opt(&options).map_err(|error| self.failed(error))
     }
 
     fn positions(&self) -> Result<Option<Positions>, StateError> {
         let framed = self.db.get(POSITIONS_KEY).map_err(|error| self.failed(error))?;
         let decoded = framed.map(|framed| position_frame::decode(&framed)).transpose();
         decoded.map_err(|error| match error {
-            PositionError::Newer(_) => {
-                StateError::Foreign { path: self.path.clone(), reason: error.to_string() }
-            }
+            PositionError::Newer(_) => StateError::Foreign {
+                path: self.path.display().to_string(),
+                reason: error.to_string(),
+            },
             PositionError::Damaged(_) => {
                 StateError::Damaged { store: self.name.clone(), reason: error.to_string() }
             }
@@ -180,5 +183,18 @@ impl ByteStore for RocksDbByteStore {
     fn size_bytes(&self) -> u64 {
         let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
         property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+
+    fn shared_memory_bytes(&self) -> u64 {
+        self.shared.memory_bytes()
+    }
+}
+
+impl Drop for RocksDbByteStore {
+    /// The directory is free for another owner once this is gone: so is the writer.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_write() {
+            tracing::warn!(store = %self.name, %error, "the last write failed");
+        }
     }
 }
