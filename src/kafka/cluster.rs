@@ -287,9 +287,7 @@ impl Cluster {
             }
             pause();
         }
-        /// `LEADER_NOT_AVAILABLE`.
-        const NO_LEADER: i32 = 5;
-        Err(refused(&format!("topics {}", names.join(", ")), NO_LEADER))
+        Err(refused(&format!("topics {}", names.join(", ")), code::LEADER_NOT_AVAILABLE))
     }
 
     /// Waits for an answer of the safe crate.

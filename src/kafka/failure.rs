@@ -171,7 +171,7 @@ mod tests {
             (-172, false, false, false, F::Unknown, "_STATE: words"),
         ];
         for (code, fatal, requires_abort, retriable, kind, reason) in table {
-            let error = Error { fatal, requires_abort, retriable, ..Error::new(code, "words") };
+            let error = Error { retriable, fatal, requires_abort, ..Error::new(code, "words") };
             assert_eq!(of_transaction(&error), kind(reason.to_owned()), "code {code}");
         }
     }

@@ -380,7 +380,8 @@ impl LaneProducer {
             group: self.connection.application.clone(),
             generation: group.generation(),
             member: group.member_id().to_owned(),
-            instance: Some(self.connection.group_instance_id()),
+            // A mutant has no membership at all.
+            instance: (group.generation() >= 0).then(|| self.connection.group_instance_id()),
         };
         Ok((list, identity))
     }

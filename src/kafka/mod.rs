@@ -32,6 +32,7 @@ mod native;
 mod offset_commits;
 #[cfg(feature = "kafka")]
 mod positions;
+#[cfg(feature = "kafka")]
 mod properties;
 mod property;
 #[cfg(feature = "kafka")]

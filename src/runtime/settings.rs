@@ -51,7 +51,7 @@ impl Default for EpochSettings {
             timeout: Duration::from_secs(30),
             min_pause: Duration::ZERO,
             tolerated_failures: 100,
-            pipelining: false,
+            pipelining: true,
         }
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             blockers: vec![Blocker {
                 producer_id: 7,
                 producer_epoch: 3,
+                start: crate::record::Offset(5),
                 transactional_id: Some(id.to_owned()),
                 state,
             }],

@@ -233,6 +233,11 @@ impl Task {
         self.state.poll_spill()
     }
 
+    /// The changelog's position behind the task's last commit; `None` before the first one.
+    pub fn changelog_next(&self) -> Option<Offset> {
+        self.state.changelog_next()
+    }
+
     /// Bytes that a spill would write.
     pub fn committed_bytes(&self) -> usize {
         self.state.committed_bytes()

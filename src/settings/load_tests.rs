@@ -81,14 +81,14 @@ fn texts_of_variables_and_flags_become_what_the_key_needs() {
         ("PATH", "/bin"),
         ("TIDEMILL_CONFIG", "elsewhere.toml"),
     ];
-    let flags = [("epoch.pipelining", "true"), ("kafka.properties.linger.ms", "5")];
+    let flags = [("epoch.pipelining", "false"), ("kafka.properties.linger.ms", "5")];
     let settings = ok("", &variables, &flags);
     assert_eq!(settings.instance_id.as_deref(), Some("5"));
     assert_eq!(settings.state.rocksdb.open_files_max, 64);
     assert_eq!(settings.shutdown.leave, Some(true));
     assert_eq!(settings.epoch.guarantee, Guarantee::AtLeastOnce);
     assert_eq!(settings.kafka.replication_factor, Some(3));
-    assert!(settings.epoch.pipelining);
+    assert!(!settings.epoch.pipelining);
     assert_eq!(settings.http.bind.port(), 8080);
     let properties = settings.kafka.reveal_properties().unwrap();
     assert_eq!(properties.get("security.protocol").map(String::as_str), Some("SSL"));

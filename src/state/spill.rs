@@ -94,7 +94,7 @@ impl TaskState {
         let positions = self.positions(next, topic_id, now);
         let none = Overlay::default();
         let youngest = self.sealed.back().unwrap_or(&none);
-        self.store.write(&mut youngest.iter(), &positions)?;
+        self.store.write(&mut youngest.sorted(), &positions)?;
         self.store.flush()
     }
 

@@ -230,8 +230,8 @@ impl TaskState {
         self.running_number += 1;
     }
 
-    /// The changes of the youngest sealed overlay, in key order: what goes to the changelog, as
-    /// it is.
+    /// The changes of the youngest sealed overlay, one per key, in the order in which the keys were
+    /// first changed: what goes to the changelog, as it is.
     pub fn sealed_changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.sealed.back().into_iter().flat_map(Overlay::iter)
     }

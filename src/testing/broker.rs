@@ -23,7 +23,11 @@ impl Cluster {
             BrokerRequest::Init { id, timeout } => self.init_producer(&id, timeout),
             BrokerRequest::Produce { id, producer, partition, records, registered } => {
                 match self.admit(&id, producer, &partition, registered) {
-                    Ok(()) => self.take_records(id, producer, &partition, &records),
+                    Ok(()) => {
+                        self.coordinator.note_client(&id, producer, client);
+                        self.watch_produce(client, &id, &partition);
+                        self.take_records(id, producer, &partition, &records)
+                    }
                     Err(ErrorCode::ConcurrentTransactions) => {
                         Answer::Retry(BrokerRequest::Produce {
                             id,
@@ -37,6 +41,7 @@ impl Cluster {
                 }
             }
             BrokerRequest::CommitOffsets { id, producer, proof, offsets } => {
+                self.coordinator.note_client(&id, producer, client);
                 self.take_offsets(&group, id, producer, proof, offsets)
             }
             BrokerRequest::End { id, producer, commit } => self.end(id, producer, commit),
@@ -169,6 +174,7 @@ impl Cluster {
                 return Answer::OffsetsAdded(Err(code));
             }
         }
+        self.watch_offsets(&id);
         let state = self.group_mut(group);
         if let Err(code) = state.check_commit(&proof) {
             self.count_refusal(code);
@@ -181,6 +187,10 @@ impl Cluster {
     fn end(&mut self, id: Rc<str>, producer: ProducerEpoch, commit: bool) -> Answer {
         if commit && happens(self.faults.chances().fence, &mut self.rng) {
             self.fence(&id);
+        }
+        let holds = self.coordinator.transactions.get(&id).is_some_and(|t| t.producer == producer);
+        if holds && commit {
+            self.watch_commit(&id);
         }
         match self.coordinator.end(&id, producer, commit) {
             Ok(EndOutcome::Decided) => {
@@ -224,7 +234,14 @@ impl Cluster {
     /// Sends the markers of a decided transaction on their way, each with its own delay.
     pub(super) fn schedule_markers(&mut self, id: &Rc<str>) {
         let Some((stamp, commit, targets)) = self.coordinator.markers(id) else { return };
+        if !commit {
+            self.watch_abort(id);
+        }
         for target in targets {
+            if self.faults.take_lost_marker(&target) {
+                self.lose_marker(stamp.clone(), commit, target);
+                continue;
+            }
             let slow = happens(self.faults.chances().slow_marker, &mut self.rng);
             let delay = if slow {
                 self.faults.count(FaultKind::SlowMarker);
@@ -234,6 +251,39 @@ impl Cluster {
             };
             let after = delay.sample(&mut self.rng);
             self.schedule(after, Wakeup::Marker { stamp: stamp.clone(), commit, target });
+        }
+    }
+
+    /// The coordinator believes that it has written the marker, and calls the transaction complete.
+    fn lose_marker(&mut self, stamp: Stamp, commit: bool, target: MarkerTarget) {
+        self.faults.count(FaultKind::LostMarker);
+        self.note(
+            "broker",
+            &format!("marker of {} never written: {target:?}", stamp.transactional_id),
+        );
+        self.coordinator.marker_written(&Rc::clone(&stamp.transactional_id));
+        if let MarkerTarget::Partition(partition) = &target
+            && let Some(log) = self.topics.partition_mut(partition)
+        {
+            log.marker_is_missing(stamp.producer_id);
+        }
+        self.lost_markers.push((stamp, commit, target));
+    }
+
+    /// An operator writes the markers that never came (`kafka-transactions.sh`).
+    pub(super) fn write_lost_markers(&mut self) {
+        for (stamp, commit, target) in std::mem::take(&mut self.lost_markers) {
+            match target {
+                MarkerTarget::Partition(partition) => {
+                    if let Some(log) = self.topics.partition_mut(&partition) {
+                        log.end_transaction(stamp, commit);
+                    }
+                }
+                MarkerTarget::GroupOffsets(group) => {
+                    let offsets = &mut self.group_mut(&group).offsets;
+                    offsets.end_transaction(stamp.producer_id, commit);
+                }
+            }
         }
     }
 

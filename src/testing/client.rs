@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     record::{Offset, TopicName, TopicPartition},
-    runtime::{Event, GroupMetadata, Lane, RestoreEvent},
+    runtime::{Event, GroupMetadata, Isolation, Lane, RestoreEvent},
     testing::{
         batch::SimBatch, client_lane::ClientLane, cluster::Wakeup, settings::ClientSettings,
     },
@@ -140,6 +140,8 @@ impl Membership {
 #[derive(Debug)]
 pub(super) struct RestoreClient {
     pub(super) instance: String,
+    /// A mutant reads what is not committed.
+    pub(super) read_uncommitted: bool,
     pub(super) frozen: bool,
     pub(super) parked: Vec<Wakeup>,
     pub(super) inbox: VecDeque<RestoreEvent<SimBatch>>,
@@ -155,4 +157,11 @@ pub(super) struct RestoreRead {
     /// The position of the last `CaughtUp`.
     pub(super) caught_up: Option<Offset>,
     pub(super) topic_id: String,
+}
+
+impl RestoreClient {
+    /// How it reads.
+    pub(super) fn isolation(&self) -> Isolation {
+        if self.read_uncommitted { Isolation::ReadUncommitted } else { Isolation::ReadCommitted }
+    }
 }

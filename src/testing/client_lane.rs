@@ -29,9 +29,14 @@ const REFUSED_MAX: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) enum LaneOp {
     Open,
+    /// The producer is replaced before it begins another transaction: nobody asked, nobody hears.
+    Replace,
     Begin,
     Flush,
-    SendOffsets { offsets: Vec<OffsetCommit>, group: GroupMetadata },
+    SendOffsets {
+        offsets: Vec<OffsetCommit>,
+        group: GroupMetadata,
+    },
     Commit,
     Abort,
 }
@@ -40,7 +45,7 @@ impl LaneOp {
     /// Its name among faults; `None` for what is local.
     pub(super) fn request(&self) -> Option<LaneRequest> {
         match self {
-            Self::Open => Some(LaneRequest::Open),
+            Self::Open | Self::Replace => Some(LaneRequest::Open),
             Self::Begin => None,
             Self::Flush => Some(LaneRequest::Flush),
             Self::SendOffsets { .. } => Some(LaneRequest::SendOffsets),
@@ -58,7 +63,7 @@ impl LaneOp {
         let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
         match self {
             Self::Open => Some(Event::Opened { lane, result: done }),
-            Self::Begin => None,
+            Self::Begin | Self::Replace => None,
             Self::Flush => Some(Event::Flushed { lane, result }),
             Self::SendOffsets { .. } => Some(Event::OffsetsSent { lane, result: done }),
             Self::Commit => Some(Event::Committed { lane, result: done }),
@@ -100,6 +105,8 @@ pub(super) struct ClientLane {
     /// Partitions that the coordinator has added to the transaction.
     pub(super) partitions: BTreeSet<TopicPartition>,
     pub(super) failure: Option<TransactionFailure>,
+    /// A request of it may still reach the broker: it must not begin another transaction.
+    pub(super) disturbed: bool,
     pub(super) waiting: VecDeque<LaneOp>,
     pub(super) running: Option<RunningOp>,
     pub(super) queue: BTreeMap<TopicPartition, VecDeque<Queued>>,
@@ -120,6 +127,7 @@ impl ClientLane {
             registered: false,
             partitions: BTreeSet::new(),
             failure: None,
+            disturbed: false,
             waiting: VecDeque::new(),
             running: None,
             queue: BTreeMap::new(),
@@ -225,7 +233,7 @@ impl ClientLane {
 
     /// A text where the request is not allowed now.
     pub(super) fn misuse(&mut self, op: &LaneOp) -> Option<String> {
-        if matches!(op, LaneOp::Open) || self.failure.is_some() {
+        if matches!(op, LaneOp::Open | LaneOp::Replace) || self.failure.is_some() {
             return None;
         }
         let text = if !self.in_transaction {
@@ -264,6 +272,7 @@ impl ClientLane {
     /// Takes the outcome of a request into the lane's state.
     pub(super) fn conclude(&mut self, op: &LaneOp, result: &Result<Delivery, TransactionFailure>) {
         match result {
+            Ok(_) if matches!(op, LaneOp::Replace) => self.disturbed = false,
             Ok(_) if matches!(op, LaneOp::Commit | LaneOp::Abort) => {
                 self.failure = None;
                 self.reset_transaction(false);

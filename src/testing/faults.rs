@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::runtime::Lane;
+use crate::{record::TopicPartition, runtime::Lane, testing::transactions::MarkerTarget};
 
 /// A request of a lane whose answer can be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,10 @@ pub enum FaultKind {
     Crash,
     /// An instance was stopped.
     Freeze,
+    /// A marker was never written, though its coordinator calls the transaction complete.
+    LostMarker,
+    /// An EndTxn reached the coordinator a second time, later.
+    DuplicatedEnd,
     /// A marker came late.
     SlowMarker,
     /// A question about offsets, blockers or topics got no answer.
@@ -85,6 +89,8 @@ pub struct FaultChances {
     pub rebalance: f64,
     /// Per heartbeat: the member is removed.
     pub session_expiry: f64,
+    /// Per EndTxn: it arrives a second time, later.
+    pub duplicated_end: f64,
     /// Per marker: it comes late.
     pub slow_marker: f64,
     /// Per question: no answer this time.
@@ -100,6 +106,7 @@ impl FaultChances {
         fence: 0.0,
         rebalance: 0.0,
         session_expiry: 0.0,
+        duplicated_end: 0.0,
         slow_marker: 0.0,
         failed_question: 0.0,
         queue_full: 0.0,
@@ -120,13 +127,21 @@ struct Directed {
 pub(super) struct FaultPlan {
     chances: FaultChances,
     directed: Vec<Directed>,
+    lost_markers: Vec<TopicPartition>,
+    duplicates: Vec<(String, Lane)>,
     counts: BTreeMap<FaultKind, u64>,
 }
 
 impl FaultPlan {
     /// A plan with these chances and nothing directed.
     pub(super) fn new(chances: FaultChances) -> Self {
-        Self { chances, directed: Vec::new(), counts: BTreeMap::new() }
+        Self {
+            chances,
+            directed: Vec::new(),
+            lost_markers: Vec::new(),
+            duplicates: Vec::new(),
+            counts: BTreeMap::new(),
+        }
     }
 
     /// The chances, to be changed as a run goes on.
@@ -143,6 +158,35 @@ impl FaultPlan {
         fate: Fate,
     ) {
         self.directed.push(Directed { instance: instance.to_owned(), lane, request, fate });
+    }
+
+    /// The next marker in that partition is never written.
+    pub(super) fn lose_marker(&mut self, partition: TopicPartition) {
+        self.lost_markers.push(partition);
+    }
+
+    pub(super) fn take_lost_marker(&mut self, target: &MarkerTarget) -> bool {
+        let MarkerTarget::Partition(partition) = target else { return false };
+        let found = self.lost_markers.iter().position(|p| p == partition);
+        found.map(|index| self.lost_markers.remove(index)).is_some()
+    }
+
+    /// The next EndTxn of that instance's lane arrives a second time, later.
+    pub(super) fn duplicate_end(&mut self, instance: &str, lane: Lane) {
+        self.duplicates.push((instance.to_owned(), lane));
+    }
+
+    pub(super) fn take_duplicate(
+        &mut self,
+        instance: &str,
+        lane: Lane,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        if happens(self.chances.duplicated_end, rng) {
+            return true;
+        }
+        let found = self.duplicates.iter().position(|(i, l)| i == instance && *l == lane);
+        found.map(|index| self.duplicates.remove(index)).is_some()
     }
 
     /// The faults that took effect, by kind.

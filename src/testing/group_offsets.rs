@@ -68,15 +68,16 @@ impl GroupOffsets {
         }
     }
 
-    /// Producers that hold pending offsets, oldest first.
-    pub(super) fn pending_producers(&self) -> Vec<i64> {
+    /// Where their first one stands, and who: producers that hold pending offsets, oldest first.
+    pub(super) fn pending_producers(&self) -> Vec<(i64, i64)> {
         let first = |offsets: &BTreeMap<TopicPartition, Commit>| {
             offsets.values().map(|commit| commit.log_position).min()
         };
         let mut producers: Vec<_> =
             self.pending.iter().map(|(id, offsets)| (first(offsets), *id)).collect();
         producers.sort_unstable();
-        producers.into_iter().map(|(_, id)| id).collect()
+        let at = |position: Option<u64>| position.and_then(|p| i64::try_from(p).ok());
+        producers.into_iter().map(|(first, id)| (at(first).unwrap_or(0), id)).collect()
     }
 
     /// The stable offsets of those partitions; `None` where one is pending.
@@ -87,6 +88,11 @@ impl GroupOffsets {
         if partitions.iter().any(unstable) {
             return None;
         }
+        Some(self.committed(partitions))
+    }
+
+    /// The committed offsets of those partitions, whatever is pending.
+    pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Vec<CommittedOffset> {
         let offsets = partitions.iter().map(|partition| match self.committed.get(partition) {
             Some(commit) => CommittedOffset {
                 partition: partition.clone(),
@@ -99,7 +105,7 @@ impl GroupOffsets {
                 metadata: String::new(),
             },
         });
-        Some(offsets.collect())
+        offsets.collect()
     }
 
     /// Everything that is committed, pending or not.

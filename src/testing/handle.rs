@@ -20,7 +20,7 @@ use crate::{
 /// An in-memory Kafka cluster with a virtual clock. Cheap to clone; single-threaded.
 #[derive(Debug, Clone)]
 pub struct SimCluster {
-    cluster: Rc<RefCell<Cluster>>,
+    pub(super) cluster: Rc<RefCell<Cluster>>,
 }
 
 /// A transaction that is not complete.
@@ -84,6 +84,7 @@ impl SimCluster {
         let restore = RestoreClient {
             instance: instance.into(),
             frozen: false,
+            read_uncommitted: false,
             parked: Vec::new(),
             inbox: std::collections::VecDeque::new(),
             reads: BTreeMap::new(),

@@ -159,7 +159,14 @@ impl Cluster {
             let state = client.lane_mut(lane);
             if state.running.is_none() {
                 let Some(op) = state.waiting.pop_front() else { return };
-                self.start(id, lane, op);
+                let replace = state.disturbed && matches!(op, LaneOp::Begin);
+                if replace && state.failure.is_none() && client.settings.replaces_disturbed {
+                    let state = client.lane_mut(lane);
+                    state.waiting.push_front(op);
+                    self.start(id, lane, LaneOp::Replace);
+                } else {
+                    self.start(id, lane, op);
+                }
                 continue;
             }
             match self.next_of(id, lane) {
@@ -196,7 +203,9 @@ impl Cluster {
         }
         // A request that is not sent has no answer to lose.
         let local = match request {
-            LaneRequest::Open | LaneRequest::SendOffsets => false,
+            // Nobody asked for a replacement, so nobody can miss its answer.
+            LaneRequest::Open => matches!(op, LaneOp::Replace),
+            LaneRequest::SendOffsets => false,
             LaneRequest::Flush => state.is_drained(),
             LaneRequest::Commit | LaneRequest::Abort => !state.registered && state.is_drained(),
         };
@@ -242,7 +251,7 @@ impl Cluster {
         }
         let request = match &running.op {
             LaneOp::Begin => return Next::Finish(Ok(Delivery::default())),
-            LaneOp::Open => BrokerRequest::Init { id: transactional_id, timeout },
+            LaneOp::Open | LaneOp::Replace => BrokerRequest::Init { id: transactional_id, timeout },
             LaneOp::Flush if drained && running.fate.is_none_or(|f| f == Fate::Applied) => {
                 return Next::Finish(Ok(delivery));
             }
@@ -276,7 +285,18 @@ impl Cluster {
         let Some(client) = self.clients.get(&id) else { return };
         let Some(running) = &client.lane(lane).running else { return };
         let (op, fate) = (running.id, running.fate);
+        let instance = client.settings.instance.clone();
         let extra = if fate == Some(Fate::Late) { self.late_by() } else { Duration::ZERO };
+        if matches!(request, BrokerRequest::End { .. })
+            && self.faults.take_duplicate(&instance, lane, &mut self.rng)
+        {
+            self.faults.count(FaultKind::DuplicatedEnd);
+            let again = Duration::from_millis(self.rng.u64(20..=500));
+            self.send_after(id, extra + again, Reply::Nobody, request.clone());
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.lane_mut(lane).disturbed = true;
+            }
+        }
         self.send_after(id, extra, Reply::Lane { lane, op }, request);
     }
 

@@ -14,6 +14,8 @@ mod client_lane;
 mod clock;
 mod cluster;
 mod codes;
+mod defects;
+mod epoch_rules;
 mod faults;
 mod group;
 mod group_offsets;

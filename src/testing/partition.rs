@@ -79,6 +79,8 @@ pub(super) struct Partition {
     open: BTreeMap<i64, i64>,
     /// (producer id, first offset) to last offset of what was aborted.
     aborted: BTreeMap<(i64, i64), i64>,
+    /// Producers whose marker was never written (facts 9.6), and records that they wrote since.
+    missing: BTreeMap<i64, u64>,
     /// The newest epoch seen per producer id.
     epochs: BTreeMap<i64, i16>,
 }
@@ -102,6 +104,9 @@ impl Partition {
         self.check_epoch(stamp.producer_id, stamp.epoch)?;
         self.epochs.insert(stamp.producer_id, stamp.epoch);
         self.open.entry(stamp.producer_id).or_insert(self.end);
+        if let Some(since) = self.missing.get_mut(&stamp.producer_id) {
+            *since += records.len() as u64;
+        }
         for record in records {
             self.push(Some(stamp.clone()), Content::Data(Rc::clone(record)));
         }
@@ -120,6 +125,7 @@ impl Partition {
     pub(super) fn end_transaction(&mut self, stamp: Stamp, commit: bool) {
         let producer_id = stamp.producer_id;
         self.epochs.insert(producer_id, stamp.epoch);
+        self.missing.remove(&producer_id);
         if let Some(first) = self.open.remove(&producer_id)
             && !commit
         {
@@ -133,18 +139,28 @@ impl Partition {
         self.end += 1;
     }
 
+    /// A marker of that producer's never comes.
+    pub(super) fn marker_is_missing(&mut self, producer_id: i64) {
+        self.missing.insert(producer_id, 0);
+    }
+
+    /// Records written by producers over their own missing marker.
+    pub(super) fn written_over(&self) -> u64 {
+        self.missing.values().sum()
+    }
+
     /// Whether that producer has a transaction open here.
     pub(super) fn is_open(&self, producer_id: i64) -> bool {
         self.open.contains_key(&producer_id)
     }
 
     /// Producers with an open transaction here and their epochs, oldest transaction first.
-    pub(super) fn open_producers(&self) -> Vec<(i64, i16)> {
+    pub(super) fn open_producers(&self) -> Vec<(i64, i16, Offset)> {
         let mut producers: Vec<_> = self.open.iter().map(|(id, first)| (*first, *id)).collect();
         producers.sort_unstable();
         producers
             .into_iter()
-            .map(|(_, id)| (id, self.epochs.get(&id).copied().unwrap_or(-1)))
+            .map(|(first, id)| (id, self.epochs.get(&id).copied().unwrap_or(-1), Offset(first)))
             .collect()
     }
 

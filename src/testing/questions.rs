@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use crate::{
-    record::TopicPartition,
+    record::{Offset, TopicPartition},
     runtime::{
-        Blocker, BlockerReport, Event, OffsetsUnavailable, PartitionBounds, RequestId, RestoreEvent,
+        Blocker, BlockerReport, Event, OffsetsUnavailable, PartitionBounds, RequestId,
+        RestoreEvent, TransactionState,
     },
     testing::{
         batch::SimBatch,
@@ -31,11 +32,10 @@ impl Cluster {
             return Answer::Event(failed(&question));
         }
         Answer::Event(match question {
-            Question::CommittedOffsets { id, partitions } => {
-                let result = self
-                    .group_mut(group)
-                    .offsets
-                    .stable(&partitions)
+            Question::CommittedOffsets { id, partitions, stable } => {
+                let offsets = &self.group_mut(group).offsets;
+                let result = if stable { offsets.stable(&partitions) } else { None }
+                    .or_else(|| (!stable).then(|| offsets.committed(&partitions)))
                     .ok_or(OffsetsUnavailable::Unstable);
                 Event::CommittedOffsets { id, result }
             }
@@ -91,13 +91,13 @@ impl Cluster {
     /// Open transactions on the partition's log; for the offsets topic, those that hold offsets
     /// of the group pending.
     fn find_blockers(&mut self, group: &Rc<str>, partition: TopicPartition) -> BlockerReport {
-        let producers: Vec<(i64, i16)> = if &*partition.topic == OFFSETS_TOPIC {
+        let producers: Vec<(i64, i16, Offset)> = if &*partition.topic == OFFSETS_TOPIC {
             let pending = self.group_mut(group).offsets.pending_producers();
-            pending.into_iter().map(|id| (id, UNKNOWN_EPOCH)).collect()
+            pending.into_iter().map(|(at, id)| (id, UNKNOWN_EPOCH, Offset(at))).collect()
         } else {
             self.topics.partition(&partition).map(Partition::open_producers).unwrap_or_default()
         };
-        let blockers = producers.into_iter().map(|(producer_id, epoch)| {
+        let blockers = producers.into_iter().map(|(producer_id, epoch, start)| {
             let (transactional_id, state) = self.coordinator.describe(producer_id);
             let current = transactional_id
                 .as_deref()
@@ -110,8 +110,15 @@ impl Cluster {
                 } else {
                     epoch
                 },
+                start,
                 transactional_id,
-                state,
+                // A producer that went on to a later epoch has nothing under way for the older one.
+                state: match state {
+                    TransactionState::Ongoing if epoch >= 0 && current > Some(epoch) => {
+                        TransactionState::Complete
+                    }
+                    state => state,
+                },
             }
         });
         let blockers = blockers.collect();

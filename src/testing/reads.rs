@@ -183,8 +183,8 @@ impl Cluster {
     /// The next records for a restore, or a partition that is caught up or cannot be read.
     pub(super) fn restore_fetch(&mut self, id: ClientId) -> Option<RestoreEvent<SimBatch>> {
         let now = self.now();
-        let isolation = Isolation::ReadCommitted;
         let restore = self.restores.get(&id)?;
+        let isolation = restore.isolation();
         let mut ready = Vec::new();
         let mut event = None;
         for (partition, read) in &restore.reads {
@@ -224,7 +224,7 @@ impl Cluster {
     fn caught_up(&mut self, id: ClientId) -> Option<RestoreEvent<SimBatch>> {
         let restore = self.restores.get(&id)?;
         let (partition, position) = restore.reads.iter().find_map(|(partition, read)| {
-            let end = self.topics.partition(partition)?.readable_end(Isolation::ReadCommitted);
+            let end = self.topics.partition(partition)?.readable_end(restore.isolation());
             let news = read.position >= end && read.caught_up != Some(read.position);
             news.then(|| (partition.clone(), read.position))
         })?;

@@ -17,6 +17,8 @@ pub(super) enum Question {
     CommittedOffsets {
         id: RequestId,
         partitions: Vec<TopicPartition>,
+        /// Whether undecided ones are no answer (KIP-447).
+        stable: bool,
     },
     CommitOffsets {
         id: RequestId,
@@ -139,7 +141,8 @@ impl MemberProof {
         Self {
             generation: group.generation(),
             member_id: group.member_id().to_owned(),
-            instance_id: settings.group_instance_id(),
+            // A mutant has no membership at all.
+            instance_id: settings.group_instance_id().filter(|_| group.generation() >= 0),
         }
     }
 }

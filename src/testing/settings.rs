@@ -75,6 +75,8 @@ pub struct SimSettings {
     pub timeout_scan: Delay,
     /// Chances of faults.
     pub chances: FaultChances,
+    /// Whether breaches of the rules of overlapping epochs are violations.
+    pub watch_epochs: bool,
     /// Keep a readable trace of everything that happens (costs memory).
     pub trace: bool,
 }
@@ -101,6 +103,7 @@ impl SimSettings {
             rebalance_delay: Delay::ZERO,
             timeout_scan: Delay::ZERO,
             chances: FaultChances::NONE,
+            watch_epochs: false,
             trace: false,
         }
     }
@@ -151,6 +154,13 @@ pub struct ClientSettings {
     pub static_membership: bool,
     /// How input is read.
     pub isolation: Isolation,
+    /// Whether committed offsets are asked for as stable ones; a mutant does not.
+    pub stable_offsets: bool,
+    /// Whether a producer whose connection was disturbed is replaced before its next transaction
+    /// (facts 9.7); a mutant does not.
+    pub replaces_disturbed: bool,
+    /// Makes transactional ids underivable; a mutant does.
+    pub id_suffix: Option<String>,
     /// `produce` answers `QueueFull` beyond this many bytes.
     pub queue_bytes_max: usize,
 }
@@ -168,13 +178,18 @@ impl ClientSettings {
             max_poll_interval: Duration::from_secs(30),
             static_membership: true,
             isolation: Isolation::ReadCommitted,
+            stable_offsets: true,
+            replaces_disturbed: true,
+            id_suffix: None,
             queue_bytes_max: 64 * 1024 * 1024,
         }
     }
 
     /// `<application>.<instance>.<thread>.<a|b>`.
     pub fn transactional_id(&self, lane: Lane) -> String {
-        format!("{}.{}.{}.{}", self.application, self.instance, self.thread, lane.letter())
+        let suffix = self.id_suffix.as_deref().unwrap_or_default();
+        let (instance, letter) = (&self.instance, lane.letter());
+        format!("{}.{instance}{suffix}.{}.{letter}", self.application, self.thread)
     }
 
     /// `group.instance.id`, where the member is static.

@@ -135,7 +135,9 @@ impl Cluster {
                 self.send(id, Reply::Nobody, BrokerRequest::DeleteRecords { partition, before });
             }
             Request::CommittedOffsets { id: question, partitions } => {
-                self.ask(id, Question::CommittedOffsets { id: question, partitions });
+                let Some(client) = self.clients.get(&id) else { return };
+                let stable = client.settings.stable_offsets;
+                self.ask(id, Question::CommittedOffsets { id: question, partitions, stable });
             }
             Request::CommitOffsets { id: question, offsets, group } => {
                 let Some(client) = self.clients.get(&id) else { return };
@@ -173,6 +175,17 @@ impl Cluster {
 pub struct SimRestoreLog {
     pub(super) cluster: Rc<RefCell<Cluster>>,
     pub(super) id: ClientId,
+}
+
+impl SimRestoreLog {
+    /// Reads what is not committed too, as a mutant does.
+    #[must_use]
+    pub fn read_uncommitted(self, uncommitted: bool) -> Self {
+        if let Some(restore) = self.cluster.borrow_mut().restores.get_mut(&self.id) {
+            restore.read_uncommitted = uncommitted;
+        }
+        self
+    }
 }
 
 impl RestoreLog for SimRestoreLog {

@@ -51,6 +51,12 @@ pub(super) struct Transaction {
     /// Counts transactions, so that a time-out meant for an old one is told apart.
     pub(super) sequence: u64,
     pub(super) targets: BTreeSet<MarkerTarget>,
+    /// The client that writes it.
+    pub(super) client: u64,
+    /// Which of all transactions it was to be opened.
+    pub(super) opened: u64,
+    /// The older epoch of the same owner was aborted: this one must not commit.
+    pub(super) falls: bool,
     markers_left: usize,
 }
 
@@ -81,6 +87,7 @@ pub(super) enum EndOutcome {
 pub(super) struct Coordinator {
     pub(super) transactions: BTreeMap<Rc<str>, Transaction>,
     next_producer_id: i64,
+    next_opened: u64,
 }
 
 impl Coordinator {
@@ -106,6 +113,9 @@ impl Coordinator {
                     timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
                     sequence: 0,
                     targets: BTreeSet::new(),
+                    client: 0,
+                    opened: 0,
+                    falls: false,
                     markers_left: 0,
                 },
             );
@@ -142,6 +152,7 @@ impl Coordinator {
         producer: ProducerEpoch,
         target: MarkerTarget,
     ) -> Result<bool, ErrorCode> {
+        let opened = self.next_opened;
         let transaction = self.checked(id, producer)?;
         match transaction.state {
             State::PrepareCommit | State::PrepareAbort => Err(ErrorCode::ConcurrentTransactions),
@@ -153,6 +164,8 @@ impl Coordinator {
                 transaction.state = State::Ongoing;
                 transaction.sequence += 1;
                 transaction.targets = BTreeSet::from([target]);
+                (transaction.opened, transaction.falls) = (opened, false);
+                self.next_opened += 1;
                 Ok(true)
             }
         }
@@ -193,6 +206,13 @@ impl Coordinator {
                 Ok(EndOutcome::Repeated)
             }
             _ => Err(ErrorCode::InvalidTxnState),
+        }
+    }
+
+    /// Notes whose the open transaction is.
+    pub(super) fn note_client(&mut self, id: &Rc<str>, producer: ProducerEpoch, client: u64) {
+        if let Ok(transaction) = self.checked(id, producer) {
+            transaction.client = client;
         }
     }
 
@@ -262,8 +282,9 @@ impl Coordinator {
             State::Ongoing => TransactionState::Ongoing,
             State::PrepareCommit => TransactionState::PrepareCommit,
             State::PrepareAbort => TransactionState::PrepareAbort,
-            State::CompleteCommit | State::CompleteAbort => TransactionState::Complete,
-            State::Empty => TransactionState::Unknown,
+            State::Empty | State::CompleteCommit | State::CompleteAbort => {
+                TransactionState::Complete
+            }
         };
         (Some(id.to_string()), state)
     }

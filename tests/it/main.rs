@@ -8,6 +8,7 @@
 mod application;
 mod membership;
 mod offsets;
+mod overlap;
 mod poison;
 mod process;
 mod purge;

@@ -121,6 +121,11 @@ pub(crate) fn strike(cluster: &SimCluster, name: &str, fault: Fault, draw: usize
                 cluster.lose_answer(name, lane, request, Fate::ALL[draw % Fate::ALL.len()]);
             }
         }
+        Fault::DuplicatedEnd => {
+            for lane in Lane::ALL {
+                cluster.duplicate_end(name, lane);
+            }
+        }
         Fault::Crash | Fault::Freeze | Fault::Leave => {}
     }
 }
@@ -142,11 +147,13 @@ pub(crate) enum Fault {
     Leave,
     /// The answer of one of its transaction calls is lost.
     LostAnswer,
+    /// The ends of its transactions reach the coordinator twice (facts 9.7).
+    DuplicatedEnd,
 }
 
 impl Fault {
     /// All, as they are drawn.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Crash,
         Self::Freeze,
         Self::Fence,
@@ -154,5 +161,6 @@ impl Fault {
         Self::Expire,
         Self::Leave,
         Self::LostAnswer,
+        Self::DuplicatedEnd,
     ];
 }

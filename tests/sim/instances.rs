@@ -6,6 +6,7 @@ use tidemill::{
     runtime::{
         StateSettings, StatusBoard,
         epoch::EpochLimits,
+        mutants::Mutant,
         plan::{InstancePlan, TaskId},
         restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
         stream_thread::{StreamThread, ThreadSettings},
@@ -39,6 +40,7 @@ impl RestoreService for SharedRestorer {
 pub(crate) struct Instance {
     pub(crate) name: String,
     pub(crate) thread: StreamThread<SimLog, SharedRestorer>,
+    pub(crate) status: StatusBoard,
     pub(crate) restorer: SharedRestorer,
     pub(crate) frozen_until: Option<Duration>,
     pub(crate) aborted_seen: u64,
@@ -50,12 +52,20 @@ impl World {
     pub(crate) fn start(&mut self, name: &str) {
         let plan =
             InstancePlan::resolve(&topology::topology(), topology::APP, name, &self.plan_infos);
-        let client = ClientSettings::new(topology::APP, name, 0);
+        let mutant = self.scenario.mutant;
+        let client = ClientSettings {
+            stable_offsets: !mutant.is(Mutant::UnstableOffsets),
+            replaces_disturbed: !mutant.is(Mutant::KeepsDisturbedProducer),
+            id_suffix: mutant
+                .is(Mutant::RandomTransactionalIds)
+                .then(|| format!("-{:x}", self.rng.u32(..))),
+            ..ClientSettings::new(topology::APP, name, 0)
+        };
         let disk = self.disks.entry(name.to_owned()).or_default().clone();
-        let restorer = SharedRestorer(Rc::new(RefCell::new(Restorer::new(
-            self.cluster.restore_log(name),
-            Box::new(disk),
-        ))));
+        let uncommitted = mutant.is(Mutant::ChangelogReadUncommitted);
+        let log = self.cluster.restore_log(name).read_uncommitted(uncommitted);
+        let restorer = Restorer::new(log, Box::new(disk)).with_mutant(mutant);
+        let restorer = SharedRestorer(Rc::new(RefCell::new(restorer)));
         self.next_incarnation += 1;
         let settings = ThreadSettings {
             thread: 0,
@@ -80,6 +90,7 @@ impl World {
             mutant: self.scenario.mutant,
         };
         let log = self.cluster.log(client);
+        let status = StatusBoard::default();
         let (armed, made) = (SharedArm::default(), Rc::default());
         let hooks = SimHooks {
             name: name.to_owned(),
@@ -92,12 +103,13 @@ impl World {
             settings,
             log,
             restorer.clone(),
-            StatusBoard::default(),
+            status.clone(),
             Box::new(hooks),
         );
         self.instances.push(Instance {
             name: name.to_owned(),
             thread,
+            status,
             restorer,
             frozen_until: None,
             aborted_seen: 0,

@@ -7,6 +7,7 @@
 #![allow(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used)]
 
 mod bad_input;
+mod broker_defects;
 mod controls;
 mod ending;
 mod faults;

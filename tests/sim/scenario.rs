@@ -21,6 +21,12 @@ pub(crate) struct Scenario {
     pub(crate) guarantee: Guarantee,
     /// A guarantee that is broken on purpose.
     pub(crate) mutant: Mutant,
+    /// Virtual time after which the run counts as stuck.
+    pub(crate) patience: Duration,
+    /// The chance that an EndTxn arrives twice.
+    pub(crate) duplicates: f64,
+    /// The chance that a marker comes late.
+    pub(crate) slow_markers: f64,
     /// A readable trace.
     pub(crate) trace: bool,
     /// `max.message.bytes` of the output topic, which the instances do not know of.
@@ -39,6 +45,9 @@ impl Scenario {
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
+            patience: Duration::from_secs(600),
+            duplicates: 0.01,
+            slow_markers: 0.01,
             trace: false,
             unknown_limit: None,
             purge: None,

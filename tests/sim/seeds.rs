@@ -52,14 +52,14 @@ fn every_seed_is_exactly_once() {
 }
 
 fn print_table(table: &BTreeMap<(Fault, &'static str), u64>) {
-    print!("{:<12}", "fault\\phase");
+    print!("{:<14}", "fault\\phase");
     for phase in PHASES {
         print!("{phase:>10}");
     }
     println!();
     let mut empty = vec![];
     for fault in Fault::ALL {
-        print!("{:<12}", format!("{fault:?}"));
+        print!("{:<14}", format!("{fault:?}"));
         for phase in PHASES {
             let count = table.get(&(fault, phase)).copied().unwrap_or_default();
             print!("{count:>10}");

@@ -12,10 +12,10 @@ use std::{
 use tidemill::{
     record::{Offset, Timestamp, TopicName},
     runtime::{
-        Now, TopicAdmin, TopicInfo, TopicSpec,
+        Guarantee, Now, TopicAdmin, TopicInfo, TopicSpec,
         stream_thread::{Failure, Step},
     },
-    testing::{SimCluster, SimDisk, SimSettings},
+    testing::{FaultChances, SimCluster, SimDisk, SimSettings},
     topology::plan_topics,
 };
 
@@ -47,13 +47,19 @@ pub(crate) struct World {
 /// A millisecond.
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// Virtual time after which a run counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(600);
-
 impl World {
     /// A cluster with topics, and two instances.
     pub(crate) fn new(scenario: Scenario) -> Self {
-        let settings = SimSettings { trace: scenario.trace, ..SimSettings::default() };
+        let settings = SimSettings {
+            trace: scenario.trace,
+            watch_epochs: scenario.guarantee == Guarantee::ExactlyOnce,
+            chances: FaultChances {
+                slow_marker: scenario.slow_markers,
+                duplicated_end: scenario.duplicates,
+                ..FaultChances::NONE
+            },
+            ..SimSettings::default()
+        };
         let cluster = SimCluster::new(scenario.seed, settings);
         let mut admin = cluster.admin();
         let topic = |name: &str, partitions, config: BTreeMap<String, String>| TopicSpec {
@@ -130,7 +136,7 @@ impl World {
             if !self.report.problems.is_empty() {
                 break;
             }
-            if now.mono > PATIENCE {
+            if now.mono > self.scenario.patience {
                 self.report.problems.push(format!("stuck: {}", self.describe()));
                 break;
             }
@@ -160,7 +166,7 @@ impl World {
         let start = self.cluster.now().mono;
         while !done(self) && self.report.problems.is_empty() {
             let now = self.cluster.now();
-            assert!(now.mono < start + PATIENCE, "stuck: {}", self.describe());
+            assert!(now.mono < start + self.scenario.patience, "stuck: {}", self.describe());
             self.feed(now);
             self.wake(now);
             self.step_all(now);

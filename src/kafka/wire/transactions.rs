@@ -13,7 +13,7 @@ use super::{
     groups::offsets_partition,
 };
 use crate::{
-    record::TopicPartition,
+    record::{Offset, TopicPartition},
     runtime::{Blocker, TransactionState},
 };
 
@@ -50,8 +50,8 @@ impl WireClient {
             partition.clone()
         };
         let mut blockers = vec![];
-        for (producer_id, producer_epoch) in self.open_producers(&asked)? {
-            blockers.push(self.blocker(producer_id, producer_epoch)?);
+        for (start, producer_id, producer_epoch) in self.open_producers(&asked)? {
+            blockers.push(self.blocker(start, producer_id, producer_epoch)?);
         }
         Ok(blockers)
     }
@@ -116,8 +116,12 @@ impl WireClient {
         Ok(TopicPartition::new(topic, offsets_partition(group, count)))
     }
 
-    /// Producers with an open transaction on the partition, oldest transaction first.
-    fn open_producers(&mut self, partition: &TopicPartition) -> Result<Vec<(i64, i16)>, WireError> {
+    /// Producers with an open transaction on the partition, oldest transaction first: where it
+    /// begins, producer id, epoch.
+    fn open_producers(
+        &mut self,
+        partition: &TopicPartition,
+    ) -> Result<Vec<(i64, i64, i16)>, WireError> {
         let leader = self.leader(partition)?;
         let topic = TopicRequest::default()
             .with_name(topic_name(&partition.topic))
@@ -135,22 +139,26 @@ impl WireClient {
             }
         }
         open.sort_unstable();
-        Ok(open.into_iter().map(|(_, id, epoch)| (id, epoch)).collect())
+        Ok(open)
     }
 
-    fn blocker(&mut self, producer_id: i64, producer_epoch: i16) -> Result<Blocker, WireError> {
+    fn blocker(
+        &mut self,
+        start: i64,
+        producer_id: i64,
+        producer_epoch: i16,
+    ) -> Result<Blocker, WireError> {
         let transactional_id = self.transactional_id_of(producer_id)?;
         let state = match &transactional_id {
             None => TransactionState::Unknown,
             Some(id) => {
                 let described = self.describe_transaction(id)?;
                 // The coordinator must mean the same producer: the id may have a new holder.
-                let same = described.producer_id == producer_id
-                    && described.producer_epoch == producer_epoch;
-                if same { described.state } else { TransactionState::Unknown }
+                state_of(&described, producer_id, producer_epoch)
             }
         };
-        Ok(Blocker { producer_id, producer_epoch, transactional_id, state })
+        let start = Offset(start);
+        Ok(Blocker { producer_id, producer_epoch, start, transactional_id, state })
     }
 
     fn transactional_id_of(&mut self, producer_id: i64) -> Result<Option<String>, WireError> {
@@ -190,6 +198,22 @@ impl WireClient {
     }
 }
 
+/// What the coordinator's word means for a transaction that a partition still has open.
+fn state_of(described: &Described, producer_id: i64, producer_epoch: i16) -> TransactionState {
+    let holder = (described.producer_id, described.producer_epoch);
+    match described.state {
+        state if holder == (producer_id, producer_epoch) => state,
+        // Its producer went on to a later epoch, which takes that every transaction before is
+        // complete: what is still open here has no marker to come (facts 9.6).
+        TransactionState::Complete | TransactionState::Ongoing
+            if holder.0 == producer_id && holder.1 > producer_epoch =>
+        {
+            TransactionState::Complete
+        }
+        _ => TransactionState::Unknown,
+    }
+}
+
 /// KIP-664's names.
 fn transaction_state(name: &str) -> TransactionState {
     match name {
@@ -204,4 +228,39 @@ fn transaction_state(name: &str) -> TransactionState {
 #[allow(clippy::disallowed_methods)] // Nothing signals that the coordinator is done.
 fn pause() {
     std::thread::sleep(FENCE_PAUSE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_its_coordinator_has_left_behind_is_complete() {
+        use TransactionState as S;
+        let described =
+            |state, producer_id, producer_epoch| Described { state, producer_id, producer_epoch };
+        let rows = [
+            (described(S::Ongoing, 7, 3), S::Ongoing),
+            (described(S::PrepareCommit, 7, 3), S::PrepareCommit),
+            (described(S::Complete, 7, 3), S::Complete),
+            // The same producer, a later epoch: nothing is under way for the older one.
+            (described(S::Complete, 7, 4), S::Complete),
+            (described(S::Ongoing, 7, 4), S::Complete),
+            // A fence raises the epoch while it aborts.
+            (described(S::PrepareAbort, 7, 4), S::Unknown),
+            // Somebody else's.
+            (described(S::Ongoing, 8, 3), S::Unknown),
+            (described(S::Complete, 8, 0), S::Unknown),
+        ];
+        for (described, expected) in rows {
+            assert_eq!(state_of(&described, 7, 3), expected, "{:?}", described.state);
+        }
+    }
+
+    #[test]
+    fn an_empty_transaction_is_a_complete_one() {
+        for name in ["CompleteCommit", "CompleteAbort", "Empty"] {
+            assert_eq!(transaction_state(name), TransactionState::Complete, "{name}");
+        }
+    }
 }

@@ -90,13 +90,12 @@ impl EpochMachine {
 
     /// Answer to [`EpochAction::Commit`].
     pub fn handle_committed(&mut self, lane: Lane, result: Result<(), TransactionFailure>) {
-        let front = self.in_flight.front();
-        if !front.is_some_and(|e| e.lane == lane && e.phase == EpochPhase::Committing) {
-            return;
-        }
+        let committing = |e: &InFlight| e.lane == lane && e.phase == EpochPhase::Committing;
+        // Always the oldest, but for the mutants of EOS-6.
+        let Some(index) = self.in_flight.iter().position(committing) else { return };
         match (&mut self.mode, result) {
             (Mode::Normal, Ok(())) => {
-                self.apply_front();
+                self.apply_at(index);
                 self.fail_if_lost();
             }
             (Mode::Normal, Err(failure)) => self.recover_call(Call::Commit, lane, &failure),

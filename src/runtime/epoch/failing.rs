@@ -75,7 +75,9 @@ impl EpochMachine {
         if failing.ends.iter().any(|end| *end != End::Done) {
             return None;
         }
-        let oldest = self.in_flight.front()?.epoch;
+        // After an epoch that was committed after all there may be none: the driver is told to
+        // discard all the same, since what its tasks may do next has to be checked.
+        let oldest = self.in_flight.front().map_or(self.last_epoch + 1, |e| e.epoch);
         match failing.ask {
             Ask::Needed => {
                 failing.ask = Ask::Asked;
@@ -88,11 +90,7 @@ impl EpochMachine {
             }
             Ask::Known(Resolution::Committed) => {
                 failing.ask = Ask::No;
-                let reason = failing.reason.clone();
                 self.apply_front();
-                if self.in_flight.is_empty() {
-                    self.end_failing(&reason);
-                }
                 self.apply.pop_front().map(|epoch| EpochAction::Apply { epoch })
             }
         }

@@ -23,7 +23,7 @@ use super::{
     failing::{Ask, Mode},
     phase::{EpochAction, EpochLimits, EpochPhase},
 };
-use crate::runtime::Lane;
+use crate::runtime::{Lane, mutants::Mutant};
 
 #[derive(Debug, Clone)]
 pub(super) struct InFlight {
@@ -64,6 +64,7 @@ pub struct EpochMachine {
     pub(super) failures: u32,
     pub(super) apply: VecDeque<u64>,
     pub(super) give_up: Option<String>,
+    mutant: Mutant,
 }
 
 impl EpochMachine {
@@ -82,7 +83,14 @@ impl EpochMachine {
             failures: 0,
             apply: VecDeque::new(),
             give_up: None,
+            mutant: Mutant::None,
         }
+    }
+
+    /// Breaks a rule on purpose.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant, ..self }
     }
 
     // --- questions ---------------------------------------------------------------------------
@@ -214,6 +222,11 @@ impl EpochMachine {
 
     /// The next action; call until `None`.
     pub fn poll(&mut self, now: Duration) -> Option<EpochAction> {
+        debug_assert!(
+            self.mutant != Mutant::None || self.keeps_order(),
+            "EOS-6: {:?}",
+            self.in_flight
+        );
         if let Some(epoch) = self.apply.pop_front() {
             return Some(EpochAction::Apply { epoch });
         }
@@ -250,8 +263,9 @@ impl EpochMachine {
 
     fn poll_normal(&mut self, now: Duration) -> Option<EpochAction> {
         for index in 0..self.in_flight.len() {
-            let older_flushed =
-                index == 0 || self.in_flight[index - 1].phase >= EpochPhase::Flushed;
+            let older_flushed = index == 0
+                || self.in_flight[index - 1].phase >= EpochPhase::Flushed
+                || self.mutant.is(Mutant::YoungerSendsEarly);
             let epoch = &mut self.in_flight[index];
             let ready = self.lanes[epoch.lane.index()] == LaneState::Ready;
             if !epoch.begun && older_flushed && ready {
@@ -261,7 +275,8 @@ impl EpochMachine {
         }
         // Offsets and commit are the oldest epoch's alone: the younger waits for APPLY (EOS-6).
         let lost = self.lost;
-        let oldest = self.in_flight.front_mut().filter(|_| !lost)?;
+        let turn = self.turn();
+        let oldest = self.in_flight.get_mut(turn).filter(|_| !lost)?;
         let (lane, epoch) = (oldest.lane, oldest.epoch);
         match oldest.phase {
             EpochPhase::Flushed => {
@@ -282,6 +297,31 @@ impl EpochMachine {
 
     pub(super) fn normal(&self) -> bool {
         matches!(self.mode, Mode::Normal)
+    }
+
+    /// EOS-6, as a state: a younger epoch has begun only behind acknowledged records, and sends
+    /// neither offsets nor commits while there is an older one.
+    fn keeps_order(&self) -> bool {
+        let (Some(older), Some(younger)) = (self.in_flight.front(), self.in_flight.get(1)) else {
+            return true;
+        };
+        let acknowledged = older.phase >= EpochPhase::Flushed;
+        older.epoch < younger.epoch
+            && older.lane != younger.lane
+            && (acknowledged || !younger.begun || !self.normal())
+            && younger.phase <= EpochPhase::Flushed
+    }
+
+    /// Whose turn it is to send offsets and to commit: the oldest's (EOS-6).
+    fn turn(&self) -> usize {
+        let (Some(older), Some(younger)) = (self.in_flight.front(), self.in_flight.get(1)) else {
+            return 0;
+        };
+        let waits = older.phase == EpochPhase::Flushed;
+        let offsets_first =
+            self.mutant.is(Mutant::YoungerOffsetsFirst) && younger.phase < EpochPhase::OffsetsSent;
+        let commits_first = self.mutant.is(Mutant::YoungerCommitsFirst);
+        usize::from(waits && (offsets_first || commits_first))
     }
 
     fn may_begin(&self) -> bool {
@@ -312,7 +352,11 @@ impl EpochMachine {
     }
 
     pub(super) fn apply_front(&mut self) {
-        if let Some(done) = self.in_flight.pop_front() {
+        self.apply_at(0);
+    }
+
+    pub(super) fn apply_at(&mut self, index: usize) {
+        if let Some(done) = self.in_flight.remove(index) {
             self.apply.push_back(done.epoch);
             self.failures = 0;
         }

@@ -95,10 +95,11 @@ pub fn recover(failed: &Failed<'_>) -> Recovery {
         Failed::Call(call, failure) => of_call(*call, failure),
         Failed::PartitionsLost => Recovery::GiveUpTasks,
         Failed::MarkerMissing => Recovery::StopTask,
-        Failed::OffsetsUnavailable | Failed::Read(ReadFailure::Other(_)) => Recovery::RetryCall,
-        // The offsets may have been read before the last commit of the previous owner: asked
-        // again a few times, by whoever keeps the count.
-        Failed::Restore(RestoreError::EpochMismatch { .. }) => Recovery::RetryCall,
+        // After a mismatch, too: the offsets may have been read before the last commit of the
+        // previous owner. Asked again a few times, by whoever keeps the count.
+        Failed::OffsetsUnavailable
+        | Failed::Read(ReadFailure::Other(_))
+        | Failed::Restore(RestoreError::EpochMismatch { .. }) => Recovery::RetryCall,
         Failed::Restore(RestoreError::State(_) | RestoreError::Unreadable { .. })
         | Failed::Processing
         | Failed::Read(ReadFailure::OutOfRange | ReadFailure::UnknownPartition)

@@ -19,6 +19,12 @@ impl GroupMetadata {
         (generation >= 0 && !member_id.is_empty()).then_some(Self { generation, member_id })
     }
 
+    /// Mutant: what a client without a membership sends, which no group fences.
+    #[cfg(feature = "mutants")]
+    pub fn missing() -> Self {
+        Self { generation: -1, member_id: String::new() }
+    }
+
     /// The group's generation (a classic group) or the member's epoch (KIP-848).
     pub fn generation(&self) -> i32 {
         self.generation
@@ -77,6 +83,8 @@ pub struct Blocker {
     pub producer_id: i64,
     /// The producer's epoch.
     pub producer_epoch: i16,
+    /// Where its transaction begins in the partition: together with the producer id, which one.
+    pub start: Offset,
     /// Its transactional id; `None` where no coordinator knows the producer id.
     pub transactional_id: Option<String>,
     /// What the transaction coordinator says of it.
@@ -107,4 +115,13 @@ pub struct BlockerReport {
     pub blockers: Vec<Blocker>,
     /// The group's members at about the same time; `None` while the group rebalances.
     pub members: Option<Vec<Member>>,
+}
+
+impl BlockerReport {
+    /// The oldest blocker whose transaction is complete, yet open here: its marker is under way at
+    /// best, else missing (facts 9.6). Producer id, and where its transaction begins.
+    pub fn without_marker(&self) -> Option<(i64, Offset)> {
+        let complete = |b: &&Blocker| b.state == TransactionState::Complete;
+        self.blockers.iter().find(complete).map(|b| (b.producer_id, b.start))
+    }
 }

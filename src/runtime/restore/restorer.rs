@@ -9,6 +9,7 @@ use crate::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
         Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest,
+        mutants::Mutant,
         plan::TaskId,
         restore::{
             RestoreError, RestoreJob, RestoreOutcome,
@@ -36,6 +37,7 @@ pub struct Restorer<R> {
     /// Read and not written, of all restores together (MEM-1).
     pub(super) held_max: usize,
     pace: Pace,
+    mutant: Mutant,
 }
 
 /// How often an open is tried again while the last owner of a store closes it.
@@ -53,6 +55,7 @@ impl<R: RestoreLog> Restorer<R> {
             outcomes: VecDeque::new(),
             held_max: HELD_BYTES,
             pace: Pace::default(),
+            mutant: Mutant::None,
         }
     }
 
@@ -66,6 +69,12 @@ impl<R: RestoreLog> Restorer<R> {
     /// Bytes that are read and not written.
     pub fn held_bytes(&self) -> usize {
         self.active.values().map(Active::held_bytes).sum()
+    }
+
+    /// Breaks a rule on purpose.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant, ..self }
     }
 
     /// Whether there is nothing to do.
@@ -197,6 +206,11 @@ impl<R: RestoreLog> Restorer<R> {
             }
         }
         let Some(active) = self.active.get_mut(partition) else { return };
+        let mut bounds = bounds;
+        if self.mutant.is(Mutant::LastStableTarget) {
+            bounds.end = bounds.last_stable;
+            active.job.expected = None;
+        }
         active.bounds = Some(bounds);
         let offset = active.next;
         self.log.submit(RestoreRequest::Read { partition: partition.clone(), offset });

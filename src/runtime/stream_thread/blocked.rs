@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    record::TopicPartition,
+    record::{Offset, TopicPartition},
     runtime::{
         BlockerReport, Log, Now, Request, RequestId,
         plan::TaskId,
@@ -28,6 +28,8 @@ pub(super) struct BlockedTask {
     changelog: bool,
     look_at: Option<Duration>,
     reason: String,
+    /// A transaction that is complete, yet open in the partition, as the last look had it.
+    missing: Option<(i64, Offset)>,
 }
 
 impl BlockedTask {
@@ -47,6 +49,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 changelog,
                 look_at: Some(now.mono + GRACE),
                 reason: "not looked at yet".to_owned(),
+                missing: None,
             });
         }
     }
@@ -89,6 +92,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             return;
         };
         let lead = lead_of(&self.plan, task);
+        let missing = result.as_ref().ok().and_then(BlockerReport::without_marker);
         let decision = result.map(|report| {
             let blocked = Blocked { application: &self.plan.application, lead: &lead, changelog };
             decide(blocked, &report)
@@ -114,6 +118,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Ok(FencingDecision::Wait(reason)) => {
                 blocked.reason = reason.to_string();
                 blocked.look_at = Some(now.mono + LOOK_AGAIN);
+                // One look may fall between two answers of the brokers. The same transaction
+                // seen open again, after its coordinator called it complete, is beyond doubt.
+                let before = std::mem::replace(&mut blocked.missing, missing);
+                if missing.is_some() && before == missing {
+                    return self.marker_missing(task, &reason.to_string(), now);
+                }
                 tracing::info!(task = %name, %reason, "blocked");
             }
             Err(reason) => {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::{
     record::{Offset, TopicPartition},
     runtime::{
-        CommittedOffset, Delivery, EpochSample, Guarantee, Lane, Log, Now, OffsetCommit,
-        OffsetsUnavailable, Request, TransactionFailure,
-        epoch::{EpochAction, Resolution},
+        CommittedOffset, Delivery, EpochSample, GroupMetadata, Guarantee, Lane, Log, Now,
+        OffsetCommit, OffsetsUnavailable, Request, TransactionFailure,
+        epoch::{EpochAction, resolution},
         hooks::Point,
+        mutants::Mutant,
         offset_metadata::OffsetMetadata,
         plan::TaskId,
         restore::RestoreService,
@@ -110,10 +111,15 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let offsets = self.offsets_of(epoch);
         // Taken before the point where tests stop the process: a zombie that wakes up there must
         // be refused by the broker, not by what this client believes.
-        let group = self.log.group();
+        let group = self.membership();
         self.reach(Point::BeforeSendOffsets);
         if self.settings.guarantee == Guarantee::AtLeastOnce {
             // Offsets follow the commit: a crash in between repeats outputs.
+            return self.machine.handle_offsets_sent(lane, Ok(()), now.mono);
+        }
+        if self.settings.mutant.is(Mutant::TimerEpochWithoutOffsets)
+            && self.epochs.iter().any(|e| e.number == epoch && e.records == 0)
+        {
             return self.machine.handle_offsets_sent(lane, Ok(()), now.mono);
         }
         let result = match group {
@@ -137,9 +143,26 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
+    /// The membership of now, which fences this thread if it is a zombie (EOS-3).
+    fn membership(&mut self) -> Option<GroupMetadata> {
+        let group = self.log.group();
+        #[cfg(feature = "mutants")]
+        {
+            if self.settings.mutant.sends_no_membership() {
+                return Some(GroupMetadata::missing());
+            }
+            if self.settings.mutant.is(Mutant::StaleGroupMetadata) {
+                self.first_membership = self.first_membership.take().or(group);
+                return self.first_membership.clone();
+            }
+        }
+        group
+    }
+
     /// The offsets of an epoch: those of its tasks' oldest sealed positions.
     fn offsets_of(&self, epoch: u64) -> Vec<OffsetCommit> {
         let owner = self.plan.owner(self.settings.thread);
+        let off = i64::from(self.settings.mutant.is(Mutant::OffsetOffByOne));
         let mut offsets = vec![];
         for task in self.open_tasks() {
             let Some(marker) = task.sealed_at(epoch) else { continue };
@@ -148,7 +171,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                     OffsetMetadata::new(marker.id, &owner, position.partitions, marker.watermark);
                 offsets.push(OffsetCommit {
                     partition: input.partition.clone(),
-                    offset: position.next,
+                    offset: Offset(position.next.0 + off),
                     metadata: metadata.encode(),
                 });
             }
@@ -210,18 +233,19 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.counters.epochs_aborted += dropped as u64;
         self.epochs.retain(|e| e.number < from);
         self.pending.clear();
-        let mut failed = None;
+        let (mut failed, mut to_check) = (None, vec![]);
         for (id, state) in &mut self.slots {
             let Slot::Open { task, starting, .. } = &mut state.slot else { continue };
             if let Err(error) = task.abort(self.settings.mutant) {
                 failed = Some((*id, error));
             }
-            if !*starting && !self.releasing.contains(&lead_of(&self.plan, *id)) {
-                for input in &task.inputs {
-                    let (partition, offset) = (input.partition.clone(), input.next);
-                    self.log.submit(Request::Read { partition, offset });
-                }
+            let leaving = self.releasing.contains(&lead_of(&self.plan, *id));
+            if !*starting && !leaving {
+                to_check.push(*id);
             }
+        }
+        for id in to_check {
+            self.check_marker_written(id);
         }
         if let Some((id, error)) = failed {
             let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
@@ -246,15 +270,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Ok(offsets) => {
                 let expected = EpochId { epoch, incarnation: self.settings.incarnation };
                 let owner = self.plan.owner(self.settings.thread);
-                // All offsets of an epoch are committed together: any one tells.
-                let committed = offsets.iter().any(|offset| {
-                    OffsetMetadata::parse(&offset.metadata)
-                        .ok()
-                        .flatten()
-                        .is_some_and(|m| m.id == expected && m.owner == owner)
-                });
-                let resolution =
-                    if committed { Resolution::Committed } else { Resolution::Aborted };
+                let resolution = resolution(&offsets, expected, &owner, self.settings.mutant);
                 tracing::warn!(epoch, ?resolution, "commit resolved");
                 self.machine.handle_resolved(epoch, resolution);
             }

@@ -35,7 +35,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .slots
             .iter()
             .filter(|(_, s)| {
-                matches!(s.slot, Slot::Asking { retry_at: Some(at), .. } if now.mono >= at)
+                matches!(s.slot, Slot::Asking { retry_at: Some(at), .. }
+                    | Slot::Stopped { retry_at: at, .. } if now.mono >= at)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -45,10 +46,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.set_slot(id, Slot::Asking { retry_at: None, question: Some(question) });
             self.log.submit(Request::CommittedOffsets { id: question, partitions });
         }
+        self.retry_checks(now);
         self.retry_blocked(now);
     }
 
-    fn set_slot(&mut self, id: TaskId, slot: Slot) {
+    pub(super) fn set_slot(&mut self, id: TaskId, slot: Slot) {
         if let Some(state) = self.slots.get_mut(&id) {
             state.slot = slot;
         }
@@ -280,9 +282,13 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         &mut self,
         id: RequestId,
         result: Result<Vec<(TopicPartition, PartitionBounds)>, OffsetsUnavailable>,
-        _now: Now,
+        now: Now,
     ) {
-        let Some(Question::Bounds(task)) = self.questions.remove(&id) else { return };
+        let task = match self.questions.remove(&id) {
+            Some(Question::Bounds(task)) => task,
+            Some(Question::Marker(task)) => return self.marker_answered(task, id, result, now),
+            _ => return,
+        };
         let Some(Slot::Bounds { offsets, state, question }) =
             self.slots.get_mut(&task).map(|s| &mut s.slot)
         else {
@@ -359,6 +365,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Slot::Open {
                 task: Box::new(task),
                 starting,
+                checking: None,
                 recommit_at: self.now_mono + RECOMMIT_SOON,
                 spilled_at: self.now_mono,
             },

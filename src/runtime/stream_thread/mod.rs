@@ -4,14 +4,16 @@
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
 //! (records into the running epoch), `commit` (the epoch's actions), `events` (what the log says),
 //! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
-//! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics that
-//! change), `memory` (what it may hold), `publishing` (its status);
+//! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics
+//! that change), `markers` (commits whose marker never comes), `memory` (what it may hold),
+//! `publishing` (its status);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
 mod commit;
 mod events;
 mod lifecycle;
+mod markers;
 mod membership;
 mod memory;
 mod orphans;

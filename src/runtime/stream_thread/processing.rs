@@ -64,7 +64,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .slots
             .iter()
             .filter_map(|(id, state)| match &state.slot {
-                Slot::Open { task, starting, recommit_at, .. } => (!task.touched
+                Slot::Open { task, starting, checking: None, recommit_at, .. } => (!task.touched
                     && ((task.timers_due(now.wall) && !self.memory_short)
                         || (*starting && task.oldest_sealed().is_none())
                         || now.mono >= *recommit_at))
@@ -129,7 +129,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .position(|s| s.sources.iter().any(|source| source.topic == *record.topic))?;
         let id = TaskId { subtopology, partition: record.partition };
         match self.slots.get(&id).map(|s| &s.slot) {
-            Some(Slot::Open { task, starting: false, .. }) => {
+            Some(Slot::Open { task, starting: false, checking: None, .. }) => {
                 let input = task.inputs.iter().position(|i| i.partition.topic == *record.topic)?;
                 (record.offset >= task.inputs[input].next).then_some((id, input))
             }

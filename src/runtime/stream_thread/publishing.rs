@@ -61,8 +61,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let name = self.plan.subtopologies[id.subtopology].task_name(id.partition);
         let mut status = TaskStatus { name, ..TaskStatus::default() };
         status.blocked = state.blocked.as_ref().map(BlockedTask::describe);
+        if let Slot::Stopped { reason, .. } = &state.slot {
+            status.blocked = Some(format!("stopped: {reason}"));
+        }
         status.phase = match &state.slot {
-            Slot::Asking { .. } => TaskPhase::Created,
+            Slot::Asking { .. } | Slot::Stopped { .. } => TaskPhase::Created,
             Slot::Restoring { remaining, .. } => {
                 status.restore_remaining = *remaining;
                 TaskPhase::Restoring

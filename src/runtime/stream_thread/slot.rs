@@ -45,7 +45,23 @@ pub(super) enum Slot {
     Bounds { offsets: Vec<CommittedOffset>, state: Option<Box<TaskState>>, question: RequestId },
     /// Open. `starting`: its start position is not committed yet (EOS-8). `recommit_at`: when its
     /// offsets are committed again if nothing happens.
-    Open { task: Box<Task>, starting: bool, recommit_at: Duration, spilled_at: Duration },
+    Open {
+        task: Box<Task>,
+        starting: bool,
+        /// After a failure it takes no part before its last commit is seen in the changelog.
+        checking: Option<Check>,
+        recommit_at: Duration,
+        spilled_at: Duration,
+    },
+    /// Stopped with a reason; looked at again now and then.
+    Stopped { reason: String, retry_at: Duration },
+}
+
+/// Whether the marker of a task's last commit has reached its changelog (facts 9.6).
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) question: Option<RequestId>,
+    pub(super) retry_at: Duration,
 }
 
 /// A task's slot with what is known about its being blocked.
@@ -61,6 +77,7 @@ pub(super) struct SlotState {
 pub(super) enum Question {
     Offsets(TaskId),
     Bounds(TaskId),
+    Marker(TaskId),
     Resolve { epoch: u64 },
     Commit(Vec<OffsetCommit>),
     OutOfRange(TopicPartition),

@@ -122,6 +122,9 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) cache_is_full: bool,
     /// Records wait for memory.
     pub(super) memory_short: bool,
+    /// For the mutant that never takes a fresh one.
+    #[cfg(feature = "mutants")]
+    pub(super) first_membership: Option<crate::runtime::GroupMetadata>,
     /// The client takes no more records until some are acknowledged.
     pub(super) queue_is_full: bool,
 }
@@ -141,7 +144,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         hooks: Box<dyn Hooks>,
     ) -> Self {
         Self {
-            machine: EpochMachine::new(settings.epoch),
+            machine: EpochMachine::new(settings.epoch).with_mutant(settings.mutant),
             plan,
             settings,
             log,
@@ -172,6 +175,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             resident_bytes: 0,
             cache_is_full: false,
             memory_short: false,
+            #[cfg(feature = "mutants")]
+            first_membership: None,
             queue_is_full: false,
         }
     }
@@ -231,7 +236,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Names of the tasks that run.
     pub fn running_tasks(&self) -> Vec<TaskId> {
         let running = |(id, s): (&TaskId, &SlotState)| {
-            matches!(s.slot, Slot::Open { starting: false, .. }).then_some(*id)
+            matches!(s.slot, Slot::Open { starting: false, checking: None, .. }).then_some(*id)
         };
         self.slots.iter().filter_map(running).collect()
     }

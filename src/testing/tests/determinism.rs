@@ -134,6 +134,7 @@ fn chaos() -> SimSettings {
             fence: 0.02,
             rebalance: 0.05,
             session_expiry: 0.02,
+            duplicated_end: 0.05,
             slow_marker: 0.1,
             failed_question: 0.1,
             queue_full: 0.05,
