@@ -119,7 +119,8 @@ PROPERTIES
     echo "$2" >>"$secure/ports"
 }
 
-# Writes the properties of all brokers and formats their directories.
+# Writes the properties of all brokers (with $KAFKA_PROPERTIES over ours) and formats their
+# directories.
 kafka_format() {
     local n="$1" replication="$1" isr=1 i voters="" used="" port cluster
     [ "$n" -eq 3 ] && isr=2
@@ -157,6 +158,7 @@ transaction.state.log.num.partitions=8
 group.initial.rebalance.delay.ms=0
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 auto.create.topics.enable=false
+${KAFKA_PROPERTIES:-}
 PROPERTIES
         if [ -n "$KAFKA_SECURE" ]; then
             port=$(kafka_free_port "$used") && used="$used $port"
@@ -185,7 +187,8 @@ kafka_start() {
     local dir="$1"
     rm -f "$dir/pid"
     # A session of its own, so that Ctrl-C on ./dev does not race with the orderly stop.
-    setsid java -Xmx512m -Xms128m -XX:+UseG1GC -XX:TieredStopAtLevel=1 \
+    # shellcheck disable=SC2086 # several flags
+    setsid java ${KAFKA_JVM:--Xmx512m -Xms128m -XX:+UseG1GC -XX:TieredStopAtLevel=1} \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
         -Dorg.slf4j.simpleLogger.showDateTime=true \
         -cp "$KAFKA_JARS/*" kafka.Kafka "$dir/server.properties" \

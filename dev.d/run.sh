@@ -45,6 +45,8 @@ harness() {
     local command="$1" directory="$LOCAL/run/$1-$$"
     shift
     mkdir -p "$directory"
+    # The fault proxy has hundreds of connections.
+    ulimit -n "$(ulimit -Hn)" || true
     "$LOCAL/bin/tidemill-harness" "$command" --bootstrap "$BOOTSTRAP" \
         --tidemill "$LOCAL/bin/tidemill" --directory "$directory" "$@" || {
         local status=$?

@@ -7,7 +7,8 @@ COMPOSE_VERSION=2.40.3
 KUBERNETES_VERSION=1.36.3 # whose API the chart's objects are checked against
 GO_VERSION=1.26.0 # fetched only where no go of at least 1.21 is there (1.21 fetches newer ones itself)
 
-# Prints the Debian packages that are missing for $1: build, kafka or deploy.
+# Prints the Debian packages that are missing for $1: build, kafka, deploy, and for the benchmark
+# peer or instructions.
 setup_missing() {
     case "$1" in
     build)
@@ -25,6 +26,11 @@ setup_missing() {
         [ -e "$KAFKA_JARS/.complete" ] || command -v mvn >/dev/null || echo maven
         command -v java >/dev/null || echo default-jre-headless
         command -v openssl >/dev/null || echo openssl
+        ;;
+    instructions) command -v valgrind >/dev/null || echo valgrind ;;
+    peer)
+        command -v mvn >/dev/null || echo maven
+        command -v javac >/dev/null || echo default-jdk-headless
         ;;
     deploy)
         command -v python3 >/dev/null || echo python3-minimal

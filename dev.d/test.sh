@@ -144,7 +144,7 @@ test_command() {
     stage "simulation" pure test --features mutants --test sim -- --nocapture
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
-    stage "native tests" cargo test --locked --workspace --lib --bins --features "$FEATURES"
+    stage "native tests" cargo test --locked --workspace --lib --bins --test bench-parts --features "$FEATURES"
     # Real processes, as far as they need no broker.
     stage "process tests" cargo test --locked --features "$FEATURES" --test process
     stage "image" test_image

@@ -7,7 +7,10 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
-    cli::{DevJob, DevRecord, engine::thread_settings},
+    cli::{
+        DevJob, DevRecord,
+        engine::{memory_error, thread_settings},
+    },
     error::{Error, ErrorKind},
     record::{PartitionId, Timestamp, TopicName},
     runtime::{
@@ -117,12 +120,13 @@ impl RestoreService for SharedRestorer {
 }
 
 fn drive(cluster: &SimCluster, plan: &Arc<InstancePlan>, job: &DevJob) -> Result<(), Error> {
+    let memory = job.settings.memory_plan(1).map_err(memory_error)?;
     let stores = Box::new(MemoryByteStores::default());
     let restorer = Restorer::new(cluster.restore_log(INSTANCE), stores);
     let restorer = SharedRestorer(Rc::new(RefCell::new(restorer)));
     let mut thread: StreamThread<SimLog, SharedRestorer> = StreamThread::new(
         plan.clone(),
-        thread_settings(&job.settings, 1, Mutant::None),
+        thread_settings(&job.settings, &memory, 1, Mutant::None),
         cluster.log(ClientSettings::new(&*job.application, INSTANCE, 0)),
         restorer.clone(),
         StatusBoard::default(),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     cli::{DevJob, DevRecord},
-    error::Error,
+    error::{Error, ErrorKind},
     runtime::{
         ApplicationAdmin, StatusBoard,
         epoch::EpochLimits,
+        memory::{MemoryError, MemoryPlan},
         mutants::Mutant,
         plan::InstancePlan,
         stream_thread::ThreadSettings,
@@ -36,6 +37,8 @@ pub struct Job {
     pub plan: InstancePlan,
     /// All settings.
     pub settings: Settings,
+    /// The process's memory, shared out.
+    pub memory: MemoryPlan,
     /// The state directory.
     pub directory: Arc<StateDirectory>,
     /// Where it publishes.
@@ -45,7 +48,12 @@ pub struct Job {
 }
 
 /// Settings of stream thread 0. `incarnation` is a random number of the process.
-pub fn thread_settings(settings: &Settings, incarnation: u64, mutant: Mutant) -> ThreadSettings {
+pub fn thread_settings(
+    settings: &Settings,
+    memory: &MemoryPlan,
+    incarnation: u64,
+    mutant: Mutant,
+) -> ThreadSettings {
     let epoch = &settings.epoch;
     ThreadSettings {
         thread: 0,
@@ -53,16 +61,22 @@ pub fn thread_settings(settings: &Settings, incarnation: u64, mutant: Mutant) ->
             interval: epoch.interval,
             min_pause: epoch.min_pause,
             max_records: epoch.max_records,
-            max_bytes: epoch.max_bytes.as_u64(),
+            max_bytes: epoch.max_bytes.as_u64().min(memory.epoch_bytes()),
             timeout: epoch.timeout,
             pipelining: epoch.pipelining,
             tolerated_failures: epoch.tolerated_failures,
         },
         guarantee: epoch.guarantee,
-        state: settings.state.runtime(),
+        state: settings.state.runtime(memory),
         incarnation,
         mutant,
     }
+}
+
+/// A limit that does not hold what is set; settings are checked for one application when they are
+/// loaded, so this is about several.
+pub(super) fn memory_error(error: MemoryError) -> Error {
+    Error::from_source(ErrorKind::Invalid, error)
 }
 
 impl Job {
@@ -75,7 +89,7 @@ impl Job {
             settings::StateBackend::Memory => Ok(StateBackend::Memory),
             #[cfg(feature = "rocksdb")]
             settings::StateBackend::Rocksdb => {
-                Ok(StateBackend::RocksDb((&self.settings.state.rocksdb).into()))
+                Ok(StateBackend::RocksDb(self.settings.state.rocksdb(&self.memory)))
             }
             #[cfg(not(feature = "rocksdb"))]
             settings::StateBackend::Rocksdb => Err(Error::new(
@@ -97,9 +111,9 @@ impl Job {
         connect: impl FnOnce(&Self) -> Result<C, Error>,
     ) -> Result<(), Error> {
         let connections = Arc::new(connect(&self)?);
-        let settings = thread_settings(&self.settings, incarnation, mutant);
+        let settings = thread_settings(&self.settings, &self.memory, incarnation, mutant);
         // The lock is held to the end; connections that open stores hold it longer.
-        let Self { plan, settings: all, directory: _held, status, stop } = self;
+        let Self { plan, settings: all, memory: _, directory: _held, status, stop } = self;
         let instance = Instance {
             plan: Arc::new(plan),
             settings,

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind},
     kafka::{
         ClusterClients, ConnectError, ConnectionSettings, KafkaLog, KafkaRestoreLog,
-        KafkaTopicAdmin,
+        KafkaTopicAdmin, Settings as ClientSettings,
     },
     runtime::{
         ApplicationAdmin,
@@ -32,7 +32,7 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
     let mutant = mutant()?;
     job.run(incarnation, mutant, |job| {
         let connection = ConnectionSettings {
-            settings: job.settings.kafka.clone(),
+            settings: ClientSettings { memory: job.memory.client(), ..job.settings.kafka.clone() },
             application: job.plan.application.clone(),
             instance: job.plan.instance.clone(),
             thread: 0,
@@ -44,6 +44,7 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
             connection,
             directory: job.directory.clone(),
             backend: job.backend()?,
+            restore_bytes: job.memory.restore_bytes(),
             #[cfg(feature = "mutants")]
             failpoints: env::var_os("TIDEMILL_FAILPOINTS").map(PathBuf::from),
         })
@@ -85,6 +86,7 @@ struct OnKafka {
     clients: ClusterClients,
     directory: Arc<StateDirectory>,
     backend: StateBackend,
+    restore_bytes: u64,
     #[cfg(feature = "mutants")]
     failpoints: Option<PathBuf>,
 }
@@ -111,6 +113,10 @@ impl Connections for OnKafka {
 
     fn byte_stores(&self, _thread: usize) -> Box<dyn ByteStores> {
         self.directory.byte_stores(&self.backend)
+    }
+
+    fn restore_bytes(&self) -> u64 {
+        self.restore_bytes
     }
 
     #[cfg(not(feature = "mutants"))]

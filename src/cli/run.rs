@@ -15,13 +15,13 @@ use crate::{
     cli::{
         arguments::RunArguments,
         cluster::{Patience, Subject, create, sleep, survey, until_reached},
-        engine::{Engine, Job},
+        engine::{Engine, Job, memory_error},
         entry::Context,
         logging,
     },
     error::{Error, ErrorKind},
     ops::{Board, Service},
-    runtime::{StatusBoard, plan::InstancePlan, supervisor::StopSignal},
+    runtime::{StatusBoard, memory::MemoryPlan, plan::InstancePlan, supervisor::StopSignal},
     settings::Settings,
     state::StateDirectory,
     topology::Topology,
@@ -39,8 +39,10 @@ pub(super) fn run(arguments: &RunArguments, context: &Context<'_>) -> Result<(),
     let stop = StopSignal::default();
     let boards: Vec<Board> = topologies.iter().map(|topology| board(topology, &settings)).collect();
     // Before the port: of two processes on one directory, the second is told about the directory.
-    let directories =
+    let mut directories =
         boards.iter().map(|board| lock(board, &settings)).collect::<Result<Vec<_>, _>>()?;
+    StateDirectory::share_memory(&mut directories);
+    let memory = settings.memory_plan(topologies.len()).map_err(memory_error)?;
     let service = Service::start(settings.http.bind, boards.clone(), Some(stop.clone()))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -48,10 +50,11 @@ pub(super) fn run(arguments: &RunArguments, context: &Context<'_>) -> Result<(),
         brokers = settings.kafka.bootstrap_servers,
         "started"
     );
+    tracing::info!(limit = memory.limit, parts = ?memory.parts(), "memory");
     let patience = Patience { fail_fast: arguments.fail_fast, stop: &stop, pause: &sleep };
     let mut jobs = Vec::new();
     for ((topology, board), directory) in topologies.iter().zip(&boards).zip(directories) {
-        let part = Part { topology, board, directory };
+        let part = Part { topology, board, directory, memory };
         match prepare(part, &settings, context.engine.as_ref(), &patience)? {
             Some(job) => jobs.push(job),
             // Stopped before it began.
@@ -100,6 +103,7 @@ struct Part<'a> {
     topology: &'a Topology,
     board: &'a Board,
     directory: StateDirectory,
+    memory: MemoryPlan,
 }
 
 /// Makes an application ready to run. `None`: a stop was asked for while no broker answered.
@@ -109,7 +113,7 @@ fn prepare(
     engine: &dyn Engine,
     patience: &Patience<'_>,
 ) -> Result<Option<Job>, Error> {
-    let Part { topology, board, directory } = part;
+    let Part { topology, board, directory, memory } = part;
     let application = board.application.as_str();
     let mut admin = engine.admin(settings)?;
     if until_reached(patience, || admin.brokers())?.is_none() {
@@ -133,6 +137,7 @@ fn prepare(
     Ok(Some(Job {
         plan,
         settings: settings.clone(),
+        memory,
         directory: Arc::new(directory),
         status: board.status.clone(),
         stop: patience.stop.clone(),

@@ -31,7 +31,8 @@ fn ready(
     let patience = Patience { fail_fast, stop: &stop, pause: &pause };
     let board = board(&topology, settings);
     let result = lock(&board, settings).and_then(|directory| {
-        let part = Part { topology: &topology, board: &board, directory };
+        let memory = settings.memory_plan(1).unwrap();
+        let part = Part { topology: &topology, board: &board, directory, memory };
         prepare(part, settings, cluster, &patience)
     });
     (result, waited.get())

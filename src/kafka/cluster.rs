@@ -278,8 +278,6 @@ impl Cluster {
     }
 
     fn wait_for_leaders(&self, names: &[TopicName]) -> Result<(), AskError> {
-        /// `LEADER_NOT_AVAILABLE`.
-        const NO_LEADER: i32 = 5;
         for _ in 0..SETTLE_ATTEMPTS {
             let found = self.described(names);
             if found.is_ok_and(|found| {
@@ -289,7 +287,7 @@ impl Cluster {
             }
             pause();
         }
-        Err(refused(&format!("topics {}", names.join(", ")), NO_LEADER))
+        Err(refused(&format!("topics {}", names.join(", ")), code::LEADER_NOT_AVAILABLE))
     }
 
     /// Waits for an answer of the safe crate.

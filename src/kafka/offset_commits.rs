@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::native::{Committer, Consumer, Error, PartitionList, Wake};
+use super::native::{Committer, Consumer, Error, PartitionList, Wake, code};
 use crate::runtime::{Event, GroupMetadata, OffsetCommit, RequestId};
 
 /// Commits of one log that wait for their answers.
@@ -30,7 +30,7 @@ impl OffsetCommits {
             list(offsets).and_then(|list| self.committer.commit(&list, id))
         } else {
             let reason = "the offsets were taken under another generation";
-            Err(Error::new(ILLEGAL_GENERATION, reason))
+            Err(Error::new(code::ILLEGAL_GENERATION, reason))
         };
         if let Err(error) = result {
             events.push_back(Event::OffsetsCommitted { id, result: Err(error.to_string()) });
@@ -45,8 +45,6 @@ impl OffsetCommits {
         }
     }
 }
-
-const ILLEGAL_GENERATION: i32 = 22;
 
 fn list(offsets: &[OffsetCommit]) -> Result<PartitionList, Error> {
     let mut list = PartitionList::new(offsets.len());

@@ -8,7 +8,17 @@ use super::{
     native,
     settings::{ConnectionSettings, Settings},
 };
-use crate::runtime::Lane;
+use crate::runtime::{Lane, memory::QueueLimit};
+
+/// The largest record that is tried; the broker's limit of the topic decides.
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// A broker's answer holds at least a record of the usual largest size.
+const ANSWER_BYTES_MIN: u64 = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 48 << 20;
+
+/// librdkafka's own limit of `queued.min.messages`.
+const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 
 type Properties = BTreeMap<String, String>;
 
@@ -44,10 +54,11 @@ pub(super) fn restore(connection: &ConnectionSettings) -> Result<native::Config,
             ("group.id", format!("{}.restore", connection.application)),
             ("isolation.level", isolation.to_owned()),
             ("enable.partition.eof", "true".to_owned()),
-            ("queued.max.messages.kbytes", "131072".to_owned()),
-            ("fetch.message.max.bytes", "4194304".to_owned()),
         ],
     );
+    // For bulk: few large answers, and as much waiting as the thread may hold (MEM-1).
+    let queue = connection.settings.memory.restore;
+    extend(&mut properties, &fetch_bounds(queue, queue.bytes));
     config(properties)
 }
 
@@ -57,6 +68,7 @@ pub(super) fn producer(
     lane: Lane,
 ) -> Result<native::Config, native::Error> {
     let timeout = connection.transaction_timeout();
+    let queue = connection.settings.memory.produce;
     let mut properties = shared(connection, &format!("producer.{lane}"));
     extend(
         &mut properties,
@@ -66,9 +78,10 @@ pub(super) fn producer(
             ("batch.size", "1000000".to_owned()),
             ("batch.num.messages", "10000".to_owned()),
             // The broker's limit of the topic decides, checked when a record is emitted (ERR-1).
-            ("message.max.bytes", "67108864".to_owned()),
-            ("queue.buffering.max.messages", "0".to_owned()),
-            ("queue.buffering.max.kbytes", "262144".to_owned()),
+            // A record that could never enter the queue is refused at once.
+            ("message.max.bytes", queue.bytes.min(MESSAGE_BYTES_MAX).to_string()),
+            ("queue.buffering.max.messages", queue.records.to_string()),
+            ("queue.buffering.max.kbytes", kilobytes(queue.bytes)),
             ("compression.type", "lz4".to_owned()),
         ],
     );
@@ -117,6 +130,8 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, n
             ("check.crcs", "true".to_owned()),
         ],
     );
+    let queue = connection.settings.memory.fetch;
+    extend(&mut properties, &fetch_bounds(queue, queue.bytes));
     properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,
@@ -132,6 +147,21 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, n
 
 fn revealed(settings: &Settings) -> Result<Properties, native::Error> {
     settings.reveal_properties().map_err(|error| native::Error::new(-186, error.to_string()))
+}
+
+/// What a consumer may hold: in its queue, and in each answer of a broker.
+fn fetch_bounds(queue: QueueLimit, answer: u64) -> [(&'static str, String); 4] {
+    let answer = answer.clamp(ANSWER_BYTES_MIN, ANSWER_BYTES_MAX);
+    [
+        ("queued.max.messages.kbytes", kilobytes(queue.bytes)),
+        ("queued.min.messages", queue.records.min(QUEUED_RECORDS_MAX).to_string()),
+        ("fetch.max.bytes", answer.to_string()),
+        ("fetch.message.max.bytes", (answer / 2).max(ANSWER_BYTES_MIN).to_string()),
+    ]
+}
+
+fn kilobytes(bytes: u64) -> String {
+    (bytes / 1024).max(1).to_string()
 }
 
 fn shared(connection: &ConnectionSettings, role: &str) -> Properties {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::property::PropertyValue;
+use crate::runtime::memory::ClientMemory;
 
 /// The connection's settings, as files and flags give them: `[kafka]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Settings {
     pub replication_factor: Option<i32>,
     /// Further librdkafka properties, by librdkafka's names.
     pub properties: BTreeMap<String, PropertyValue>,
+    /// What the client's queues may hold.
+    #[serde(skip)]
+    pub memory: ClientMemory,
 }
 
 impl Default for Settings {
@@ -52,6 +56,7 @@ impl Default for Settings {
             socket_timeout: Duration::from_secs(10),
             replication_factor: None,
             properties: BTreeMap::new(),
+            memory: ClientMemory::default(),
         }
     }
 }

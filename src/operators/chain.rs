@@ -168,6 +168,9 @@ pub trait OperatorChain {
     /// Bytes held by resident entries; for budgets and metrics.
     fn resident_bytes(&self) -> usize;
 
+    /// Bytes that sealing would add to overlay or outputs, roughly: an epoch ends early by them.
+    fn changed_bytes(&self) -> usize;
+
     /// Whether every resident entry equals what the state holds (or is marked as touched since the
     /// last seal). For the simulation: says what differs.
     fn verify(&self, state: &TaskState) -> Result<(), String>;

@@ -91,6 +91,9 @@ pub trait Stateful {
     /// Bytes held in memory.
     fn resident_bytes(&self) -> usize;
 
+    /// Bytes that sealing would add to overlay or outputs, roughly.
+    fn changed_bytes(&self) -> usize;
+
     /// Whether what is held in memory agrees with the state.
     fn verify(&self, state: &TaskState) -> Result<(), String>;
 }

@@ -92,6 +92,10 @@ impl<F, K: Key, A: Data> Stateful for Fold<F, K, A> {
         self.state.resident_bytes()
     }
 
+    fn changed_bytes(&self) -> usize {
+        self.state.changed_bytes()
+    }
+
     fn verify(&self, state: &TaskState) -> Result<(), String> {
         self.state.verify(state)
     }

@@ -216,6 +216,10 @@ impl<F: TimerFunction> Stateful for KeyedTimer<F> {
         self.parts.state.resident_bytes()
     }
 
+    fn changed_bytes(&self) -> usize {
+        self.parts.state.changed_bytes()
+    }
+
     fn verify(&self, state: &TaskState) -> Result<(), String> {
         self.parts.state.verify(state)
     }

@@ -83,6 +83,10 @@ impl<K: Key, V: Data> Stateful for PerEpoch<K, V> {
         self.pending.len() * (size_of::<(K, V, Timestamp)>() + size_of::<(K, usize)>())
     }
 
+    fn changed_bytes(&self) -> usize {
+        self.resident_bytes()
+    }
+
     fn verify(&self, _state: &TaskState) -> Result<(), String> {
         if self.index.len() == self.pending.len() {
             Ok(())

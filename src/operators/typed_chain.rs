@@ -106,6 +106,10 @@ impl OperatorChain for Chain {
         self.stateful.iter().map(|operator| operator.borrow().resident_bytes()).sum()
     }
 
+    fn changed_bytes(&self) -> usize {
+        self.stateful.iter().map(|operator| operator.borrow().changed_bytes()).sum()
+    }
+
     fn verify(&self, state: &TaskState) -> Result<(), String> {
         self.stateful.iter().try_for_each(|operator| operator.borrow().verify(state))
     }

@@ -100,6 +100,10 @@ metrics! {
         "Bytes in a task's committed layer and byte store.";
     RESIDENT_BYTES = "tidemill_resident_bytes", Gauge, Bytes, ["application", "task"],
         "Bytes of a task's decoded state entries.";
+    MEMORY_BYTES = "tidemill_memory_bytes", Gauge, Bytes, ["application", "thread", "part"],
+        "What a stream thread holds (MEM-1): cache, timers, overlays, layers, spilling, outputs, restore; byte-store is shared by all threads.";
+    MEMORY_WAITS = "tidemill_memory_waits_total", Counter, Count, ["application", "thread"],
+        "Steps in which records waited for memory: spills or commits were behind (MEM-1).";
     BUILD_INFO = "tidemill_build_info", Gauge, Count, ["version"],
         "Always 1; the label names the version.";
     PROCESS_CPU = "process_cpu_seconds_total", Counter, Seconds, [],
@@ -196,6 +200,9 @@ impl Fill<'_> {
         let labels = [application, thread.as_str()];
         self.gauge(&EPOCH_NUMBER, &labels, status.epoch);
         self.counters(labels, &status.counters);
+        for (part, bytes) in status.memory.parts() {
+            self.gauge(&MEMORY_BYTES, &[application, thread.as_str(), part], bytes);
+        }
         for task in &status.tasks {
             let labels = [application, task.name.as_str()];
             let known = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -219,6 +226,7 @@ impl Fill<'_> {
             (&PARTITIONS_LOST, counters.partitions_lost),
             (&RESTORED_RECORDS, counters.restored_records),
             (&SPILLS, counters.spills),
+            (&MEMORY_WAITS, counters.memory_waits),
         ];
         for (metric, value) in plain {
             self.count(metric, &labels, value);

@@ -47,6 +47,7 @@ fn thread(number: usize, status: &ThreadStatus) -> Value {
         "ended": status.ended,
         "tasks": status.tasks.iter().map(task).collect::<Vec<_>>(),
         "counters": counters(&status.counters),
+        "memory": status.memory.parts().into_iter().collect::<BTreeMap<_, _>>(),
         "positions": positions,
     })
 }
@@ -79,6 +80,7 @@ fn counters(counters: &Counters) -> Value {
         partitions_lost,
         restored_records,
         spills,
+        memory_waits,
         timers_fired,
     } = counters;
     let skipped: Map<String, Value> =
@@ -97,6 +99,7 @@ fn counters(counters: &Counters) -> Value {
         "partitions_lost": partitions_lost,
         "restored_records": restored_records,
         "spills": spills,
+        "memory_waits": memory_waits,
         "timers_fired": timers_fired,
     })
 }

@@ -4,6 +4,7 @@ mod application_admin;
 pub mod epoch;
 pub mod hooks;
 pub mod log;
+pub mod memory;
 pub mod mutants;
 pub mod offset_metadata;
 pub mod output;

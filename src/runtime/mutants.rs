@@ -16,6 +16,8 @@ pub enum Mutant {
     ChangelogReadUncommitted,
     /// An abort keeps resident entries (breaks DESIGN section 6).
     AbortKeepsResident,
+    /// Nobody looks at the memory that a thread holds (breaks MEM-1).
+    MemoryUnbounded,
     /// Epoch n+1 sends its offsets before n's commit returned (breaks EOS-6).
     YoungerOffsetsFirst,
     /// Epoch n+1 commits before n (breaks EOS-6).
@@ -50,7 +52,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that break something, by name.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("offsets-outside-transaction", Self::OffsetsOutsideTransaction),
         ("state-before-commit", Self::StateBeforeCommit),
         ("changelog-read-uncommitted", Self::ChangelogReadUncommitted),
@@ -70,6 +72,7 @@ impl Mutant {
         ("missing-group-metadata", Self::MissingGroupMetadata),
         ("random-transactional-ids", Self::RandomTransactionalIds),
         ("missing-marker-ignored", Self::MissingMarkerIgnored),
+        ("memory-unbounded", Self::MemoryUnbounded),
     ];
 
     /// The mutant of that name; an error names those that this build has.
@@ -109,6 +112,11 @@ impl Mutant {
     /// Keeps resident entries across an abort.
     pub fn abort_keeps_resident(self) -> bool {
         self.is(Self::AbortKeepsResident)
+    }
+
+    /// Breaks MEM-1.
+    pub fn memory_unbounded(self) -> bool {
+        self.is(Self::MemoryUnbounded)
     }
 
     /// Sends offsets that no group fences.

@@ -19,6 +19,9 @@ use crate::{
 /// Bytes that Kafka adds to a record alone in a batch, at most (record batch v2).
 const RECORD_OVERHEAD: usize = 61 + 21;
 
+/// What a record costs here beside its bytes.
+const QUEUED_OVERHEAD: usize = size_of::<Queued>() + size_of::<Origin>();
+
 /// The input record that led to an output, as far as there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
@@ -30,6 +33,10 @@ pub struct Origin {
 
 /// What Kafka gives for a record without a timestamp.
 const NO_TIMESTAMP: Timestamp = Timestamp(-1);
+
+/// The arena's first size, and what it keeps when it is empty.
+const ARENA_MIN: usize = 4 << 10;
+const ARENA_KEPT: usize = 256 << 10;
 
 #[derive(Debug)]
 struct Queued {
@@ -56,9 +63,19 @@ impl EpochBuffer {
     /// Queues a record; its tag is its number within the epoch.
     pub fn push(&mut self, topic: TopicSlot, record: Emitted<'_>, origin: Origin, stamped: bool) {
         let start = self.arena.len();
+        let needed = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        if self.arena.capacity() - start < needed {
+            // By a quarter, not by doubling: what is reserved counts (MEM-1).
+            self.arena.reserve_exact(needed.max(start / 4).max(ARENA_MIN));
+        }
         self.arena.extend_from_slice(record.key.unwrap_or_default());
         self.arena.extend_from_slice(record.value.unwrap_or_default());
-        self.bytes += (self.arena.len() - start + RECORD_OVERHEAD) as u64;
+        let headers: usize = record
+            .headers
+            .iter()
+            .map(|h| size_of::<Header>() + h.name.len() + h.value.as_ref().map_or(0, |v| v.len()))
+            .sum();
+        self.bytes += (needed + headers + QUEUED_OVERHEAD.max(RECORD_OVERHEAD)) as u64;
         let len = |bytes: Option<&[u8]>| bytes.map(|b| u32::try_from(b.len()).unwrap_or(u32::MAX));
         self.queue.push(Queued {
             topic,
@@ -93,9 +110,18 @@ impl EpochBuffer {
         }
         // The client has its copy: the arena is free for what comes.
         self.arena.clear();
+        self.arena.shrink_to(ARENA_KEPT);
         self.queue.clear();
         self.sent = 0;
         true
+    }
+
+    /// Bytes held here: what the client has not taken, and what is kept of each record.
+    pub fn held_bytes(&self) -> u64 {
+        let held = self.arena.capacity()
+            + self.queue.len() * size_of::<Queued>()
+            + self.origins.len() * size_of::<Origin>();
+        held as u64
     }
 
     /// Where the record with this tag came from.

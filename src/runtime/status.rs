@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::record::TopicPartition;
+use crate::{record::TopicPartition, runtime::memory::MemoryUse};
 
 /// The lifecycle of a task.
 ///
@@ -90,6 +90,8 @@ pub struct Counters {
     pub restored_records: u64,
     /// Spills of committed layers to the byte store.
     pub spills: u64,
+    /// Steps in which records waited for memory (MEM-1).
+    pub memory_waits: u64,
     /// Timers fired.
     pub timers_fired: u64,
 }
@@ -124,6 +126,8 @@ pub struct ThreadStatus {
     pub tasks: Vec<TaskStatus>,
     /// Its counters.
     pub counters: Counters,
+    /// What it holds in memory.
+    pub memory: MemoryUse,
     /// Epoch durations since they were last taken; at most 4,096 are kept.
     pub epochs: Vec<EpochSample>,
     /// Input positions, for tests and `/status`.

@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
@@ -85,6 +85,11 @@ pub trait Connections: Send + Sync {
 
     /// The instance's byte stores.
     fn byte_stores(&self, thread: usize) -> Box<dyn ByteStores>;
+
+    /// Bytes that the restores of a thread may hold before they are written.
+    fn restore_bytes(&self) -> u64 {
+        64 << 20
+    }
 
     /// What watches the thread.
     fn hooks(&self, thread: usize) -> Box<dyn Hooks>;
@@ -208,6 +213,14 @@ pub struct RestoreHandle {
     commands: Sender<Command>,
     outcomes: Receiver<RestoreOutcome>,
     restoring: std::collections::BTreeSet<TaskId>,
+    held_bytes: Arc<AtomicU64>,
+}
+
+/// The restore thread's ends of its connections to the stream thread.
+struct Ends {
+    commands: Receiver<Command>,
+    outcomes: Sender<RestoreOutcome>,
+    held: Arc<AtomicU64>,
 }
 
 impl RestoreHandle {
@@ -218,18 +231,21 @@ impl RestoreHandle {
     ) -> Result<Self, Failure> {
         let (commands, command_queue) = mpsc::channel();
         let (outcome_queue, outcomes) = mpsc::channel();
-        let connections = connections.clone();
+        let (connections, held_bytes) = (connections.clone(), Arc::<AtomicU64>::default());
+        let held = held_bytes.clone();
         thread::Builder::new()
             .name(format!("restore-{number}"))
             .spawn(move || match connections.restore_log(number, clock) {
                 Ok(log) => {
-                    let restorer = Restorer::new(log, connections.byte_stores(number));
-                    restore_loop(restorer, &command_queue, &outcome_queue, clock);
+                    let restorer = Restorer::new(log, connections.byte_stores(number))
+                        .holding(connections.restore_bytes());
+                    let ends = Ends { commands: command_queue, outcomes: outcome_queue, held };
+                    restore_loop(restorer, &ends, clock);
                 }
                 Err(reason) => tracing::error!(%reason, "restore thread has no connection"),
             })
             .map_err(|error| Failure::Kafka(format!("cannot start a restore thread: {error}")))?;
-        Ok(Self { commands, outcomes, restoring: std::collections::BTreeSet::new() })
+        Ok(Self { commands, outcomes, restoring: std::collections::BTreeSet::new(), held_bytes })
     }
 }
 
@@ -266,19 +282,18 @@ impl RestoreService for RestoreHandle {
             return Some(outcome);
         }
     }
+
+    fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
 }
 
-fn restore_loop<R: RestoreLog>(
-    mut restorer: Restorer<R>,
-    commands: &Receiver<Command>,
-    outcomes: &Sender<RestoreOutcome>,
-    clock: SystemClock,
-) {
+fn restore_loop<R: RestoreLog>(mut restorer: Restorer<R>, ends: &Ends, clock: SystemClock) {
     const STEP: Duration = Duration::from_millis(5);
     const IDLE: Duration = Duration::from_secs(3_600);
     loop {
         let wait = if restorer.is_idle() { IDLE } else { Duration::ZERO };
-        match commands.recv_timeout(wait) {
+        match ends.commands.recv_timeout(wait) {
             Ok(Command::Submit(job)) => restorer.submit(job),
             Ok(Command::Cancel(task, done)) => {
                 restorer.cancel(task);
@@ -289,8 +304,9 @@ fn restore_loop<R: RestoreLog>(
         }
         let now = clock.now();
         restorer.step(now, now.mono + STEP);
+        ends.held.store(restorer.held_bytes() as u64, Ordering::Relaxed);
         while let Some(outcome) = restorer.poll() {
-            if outcomes.send(outcome).is_err() {
+            if ends.outcomes.send(outcome).is_err() {
                 return;
             }
         }

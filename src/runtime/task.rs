@@ -9,6 +9,7 @@ use crate::{
     operators::{Emitted, OperatorChain, OperatorError, Provenance, Skipped, TaskContext},
     record::{Offset, RecordRef, Timestamp, TopicPartition},
     runtime::{
+        memory::MemoryUse,
         mutants::Mutant,
         output::{EpochBuffer, Origin, TaskOutput, Verdicts},
         plan::{InstancePlan, SubtopologyPlan, TaskId},
@@ -133,8 +134,17 @@ impl Task {
 
     /// SEAL: fires due processing-time timers, runs the end-of-epoch hooks, closes the overlay and
     /// queues its changelog records and the epoch marker, which is the last of its epoch.
-    pub fn seal(&mut self, id: EpochId, work: &mut Work<'_>) -> Result<u64, OperatorError> {
+    /// Firing ends when the task's changes and the epoch's outputs reach `bytes_max`.
+    pub fn seal(
+        &mut self,
+        id: EpochId,
+        work: &mut Work<'_>,
+        bytes_max: u64,
+    ) -> Result<u64, OperatorError> {
         for _ in 0..TIMERS_PER_SEAL {
+            if self.dirty_bytes() as u64 + work.buffer.bytes() >= bytes_max {
+                break;
+            }
             let due = self.state.pop_due_timer(TimerDomain::ProcessingTime, work.now);
             let Some(timer) = due else { break };
             self.timers_fired += 1;
@@ -206,6 +216,23 @@ impl Task {
         }
     }
 
+    /// Starts to write the committed layer down, beside the thread where the store can; false
+    /// where nothing was begun. Stateless tasks have nothing to write.
+    pub fn begin_spill(&mut self, now: Timestamp) -> Result<bool, StateError> {
+        match &self.subtopology().changelog {
+            Some(changelog) => {
+                let topic_id = changelog.topic_id.clone();
+                self.state.begin_spill(&topic_id, now)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Whether no spill is in progress (any more).
+    pub fn poll_spill(&mut self) -> Result<bool, StateError> {
+        self.state.poll_spill()
+    }
+
     /// The changelog's position behind the task's last commit; `None` before the first one.
     pub fn changelog_next(&self) -> Option<Offset> {
         self.state.changelog_next()
@@ -216,9 +243,34 @@ impl Task {
         self.state.committed_bytes()
     }
 
+    /// Bytes that are being written.
+    pub fn spilling_bytes(&self) -> usize {
+        self.state.frozen_bytes()
+    }
+
+    /// Bytes of sealed epochs that are not committed.
+    pub fn sealed_bytes(&self) -> usize {
+        self.state.sealed_bytes()
+    }
+
+    /// What the running epoch has changed: its overlay, and what sealing will add to it.
+    pub fn dirty_bytes(&self) -> usize {
+        self.state.running_bytes() + self.chain.changed_bytes()
+    }
+
+    /// What the task holds, byte by byte part.
+    pub fn add_memory(&self, used: &mut MemoryUse) {
+        used.cache += self.chain.resident_bytes() as u64;
+        used.timers += self.state.timer_bytes() as u64;
+        used.overlays += (self.state.running_bytes() + self.state.sealed_bytes()) as u64;
+        used.layers += self.state.committed_bytes() as u64;
+        used.spilling += self.state.frozen_bytes() as u64;
+        used.byte_store = used.byte_store.max(self.state.shared_memory_bytes());
+    }
+
     /// Bytes of committed layer and byte store.
     pub fn state_bytes(&self) -> u64 {
-        self.state.committed_bytes() as u64 + self.state.store_bytes()
+        (self.state.committed_bytes() + self.state.frozen_bytes()) as u64 + self.state.store_bytes()
     }
 
     /// Bytes of typed resident entries.

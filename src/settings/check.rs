@@ -27,6 +27,9 @@ pub(super) fn check(
     kafka(settings, &mut refuse);
     epoch(settings, &mut refuse);
     state_and_shutdown(settings, &mut refuse);
+    if let Err(error) = settings.memory_plan(1) {
+        refuse("memory.limit", error.to_string());
+    }
     if let Err(SecretError { name, path, reason }) = settings.kafka.reveal_properties() {
         let key = format!("kafka.properties.{name}");
         problems.push(Problem::SecretFile { key, path: Place::File(path), reason });

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     kafka,
-    runtime::{self, EpochSettings},
+    runtime::{self, EpochSettings, memory::MemoryPlan},
+    settings::MemorySettings,
 };
 
 /// Everything that a person can set. `default.toml` documents each key.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub kafka: kafka::Settings,
     /// Epochs.
     pub epoch: EpochSettings,
+    /// Memory.
+    pub memory: MemorySettings,
     /// State.
     pub state: StateSettings,
     /// The operators' port.
@@ -42,6 +45,7 @@ impl Default for Settings {
             threads: 1,
             kafka: kafka::Settings::default(),
             epoch: EpochSettings::default(),
+            memory: MemorySettings::default(),
             state: StateSettings::default(),
             http: HttpSettings::default(),
             shutdown: ShutdownSettings::default(),
@@ -83,13 +87,13 @@ pub struct StateSettings {
     pub dir: PathBuf,
     /// The backend.
     pub backend: StateBackend,
-    /// See [`runtime::StateSettings::spill_bytes`].
-    pub spill_bytes: ByteSize,
+    /// See [`runtime::StateSettings::spill_bytes`]; without it, a share of the memory limit.
+    pub spill_bytes: Option<ByteSize>,
     /// See [`runtime::StateSettings::spill_interval`].
     #[serde(with = "humantime_serde")]
     pub spill_interval: Duration,
-    /// See [`runtime::StateSettings::cache_bytes`].
-    pub cache_bytes: ByteSize,
+    /// See [`runtime::StateSettings::cache_bytes`]; without it, a share of the memory limit.
+    pub cache_bytes: Option<ByteSize>,
     /// See [`runtime::StateSettings::purge_repartition_topics`].
     pub purge_repartition_topics: bool,
     /// Of the backend `rocksdb`.
@@ -98,19 +102,14 @@ pub struct StateSettings {
 
 impl Default for StateSettings {
     fn default() -> Self {
-        let runtime::StateSettings {
-            spill_bytes,
-            spill_interval,
-            cache_bytes,
-            purge_repartition_topics,
-            purge_interval: _,
-        } = runtime::StateSettings::default();
+        let runtime::StateSettings { spill_interval, purge_repartition_topics, .. } =
+            runtime::StateSettings::default();
         Self {
             dir: PathBuf::from("tidemill-state"),
             backend: StateBackend::default(),
-            spill_bytes,
+            spill_bytes: None,
             spill_interval,
-            cache_bytes,
+            cache_bytes: None,
             purge_repartition_topics,
             rocksdb: RocksDbLimits::default(),
         }
@@ -118,14 +117,27 @@ impl Default for StateSettings {
 }
 
 impl StateSettings {
-    /// The runtime's part.
-    pub fn runtime(&self) -> runtime::StateSettings {
+    /// The runtime's part, with its shares of the memory.
+    pub fn runtime(&self, memory: &MemoryPlan) -> runtime::StateSettings {
         runtime::StateSettings {
-            spill_bytes: self.spill_bytes,
+            spill_bytes: ByteSize(memory.spill_bytes()),
             spill_interval: self.spill_interval,
-            cache_bytes: self.cache_bytes,
+            cache_bytes: ByteSize(memory.cache),
             purge_repartition_topics: self.purge_repartition_topics,
             ..runtime::StateSettings::default()
+        }
+    }
+
+    /// The backend's part.
+    #[cfg(feature = "rocksdb")]
+    pub fn rocksdb(&self, memory: &MemoryPlan) -> crate::state::RocksDbSettings {
+        let limits = &self.rocksdb;
+        let write_buffers = ByteSize(memory.write_buffer_bytes());
+        crate::state::RocksDbSettings {
+            cache_bytes: ByteSize(memory.byte_store),
+            write_buffer_bytes: limits.write_buffer_bytes.unwrap_or(write_buffers),
+            background_threads: limits.background_threads,
+            open_files_max: limits.open_files_max,
         }
     }
 }
@@ -135,10 +147,11 @@ impl StateSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct RocksDbLimits {
-    /// Blocks, indexes, filters and write buffers of all tasks.
-    pub cache_bytes: ByteSize,
+    /// Blocks, indexes, filters and write buffers of all tasks; without it, a share of the memory
+    /// limit.
+    pub cache_bytes: Option<ByteSize>,
     /// The part of it that write buffers may take.
-    pub write_buffer_bytes: ByteSize,
+    pub write_buffer_bytes: Option<ByteSize>,
     /// Threads for flushes and compactions.
     pub background_threads: u16,
     /// Open files per task.
@@ -148,22 +161,10 @@ pub struct RocksDbLimits {
 impl Default for RocksDbLimits {
     fn default() -> Self {
         Self {
-            cache_bytes: ByteSize::mib(256),
-            write_buffer_bytes: ByteSize::mib(128),
+            cache_bytes: None,
+            write_buffer_bytes: None,
             background_threads: 2,
             open_files_max: 128,
-        }
-    }
-}
-
-#[cfg(feature = "rocksdb")]
-impl From<&RocksDbLimits> for crate::state::RocksDbSettings {
-    fn from(limits: &RocksDbLimits) -> Self {
-        Self {
-            cache_bytes: limits.cache_bytes,
-            write_buffer_bytes: limits.write_buffer_bytes,
-            background_threads: limits.background_threads,
-            open_files_max: limits.open_files_max,
         }
     }
 }

@@ -87,7 +87,9 @@ pub(super) fn nearest(unknown: &str) -> Option<String> {
 /// The form that the value of `key` must have, in words with an example.
 pub(super) fn expected_form(key: &str) -> Option<String> {
     let default = LEAVES.get(key)?;
+    let is_size = key.ends_with("-bytes") || key == "memory.limit";
     let form = match default {
+        Value::Null if is_size => "a size such as \"64MiB\"".to_owned(),
         Value::Bool(_) => "true or false".to_owned(),
         Value::Number(number) => format!("a whole number such as {number}"),
         Value::String(text) if text.parse::<SocketAddr>().is_ok() => {

@@ -42,12 +42,19 @@ fn without_sources_the_default_file_says_what_the_defaults_of_the_types_are() {
     let figment = Figment::from(Toml::string(DEFAULTS));
     assert_eq!(figment.extract::<Settings>().unwrap(), Settings::default());
     assert_eq!(ok("", &[], &[]), Settings::default());
-    #[cfg(feature = "rocksdb")]
-    assert_eq!(
-        crate::state::RocksDbSettings::from(&Settings::default().state.rocksdb),
-        crate::state::RocksDbSettings::default()
-    );
-    assert_eq!(Settings::default().state.runtime(), crate::runtime::StateSettings::default());
+}
+
+#[test]
+fn sizes_that_are_not_set_follow_the_memory_limit_and_all_of_them_fit() {
+    let settings = ok("[memory]\nlimit = \"1GiB\"\n", &[], &[]);
+    let plan = settings.memory_plan(1).unwrap();
+    let state = settings.state.runtime(&plan);
+    assert_eq!(state.cache_bytes.as_u64(), plan.cache);
+    assert_eq!(state.spill_bytes.as_u64(), plan.spill_bytes());
+    let file = "[memory]\nlimit = \"256MiB\"\n[state]\ncache-bytes = \"1GiB\"\n";
+    let [found] = &problems(file, &[], &[])[..] else { panic!("one problem") };
+    assert!(found.starts_with("memory.limit"), "{found}");
+    assert!(found.contains("state.cache-bytes makes 1024 MiB"), "{found}");
 }
 
 #[test]

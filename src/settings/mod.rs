@@ -8,6 +8,7 @@ mod check;
 mod composed;
 mod keys;
 mod load;
+mod memory;
 mod problem;
 #[cfg(test)]
 mod reference;
@@ -17,4 +18,5 @@ pub use composed::{
     StateSettings,
 };
 pub use load::{Sources, load};
+pub use memory::MemorySettings;
 pub use problem::{Place, Problem, SettingsError};

@@ -2,6 +2,8 @@
 //!
 //! Knows bytes, positions and atomic writes; nothing of epochs in progress, types or Kafka.
 
+use std::sync::Arc;
+
 use crate::state::{Positions, StateError};
 
 /// A change of one key: `None` deletes it.
@@ -10,11 +12,24 @@ pub type Change = (Box<[u8]>, Option<Box<[u8]>>);
 /// An entry: key and value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
+/// Takes one change; an error ends the walk.
+pub type TakeChange<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), StateError> + 'a;
+
+/// Changes that change no more: shared by those who read them and whoever writes them down.
+pub trait FrozenChanges: Send + Sync {
+    /// Hands out the changes sorted by key, one per key; `None` deletes. Errors: `take`'s.
+    fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError>;
+
+    /// Bytes that they hold, roughly.
+    fn bytes(&self) -> usize;
+}
+
 /// An ordered key-value store of bytes for one task.
 ///
-/// Required of implementors: `write` is atomic, also across SIGKILL: what a later `open` finds is
-/// the image of some earlier `write` in full, with its positions, or of none. Later writes may be
-/// lost by a crash; earlier ones never without those after them.
+/// Required of implementors: `write` and `begin_write` are atomic, also across SIGKILL: what a
+/// later `open` finds is the image of some earlier write in full, with its positions, or of none.
+/// Later writes may be lost by a crash; earlier ones never without those after them. Dropping a
+/// store ends the write in progress, one way or the other.
 pub trait ByteStore: Send {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
@@ -26,12 +41,35 @@ pub trait ByteStore: Send {
         to: Option<&[u8]>,
     ) -> Box<dyn Iterator<Item = Result<Entry, StateError>> + 'a>;
 
-    /// Writes changes (sorted by key, one per key) and positions as one atomic unit.
+    /// Writes changes (sorted by key, one per key) and positions as one atomic unit, after the
+    /// write in progress.
     fn write(
         &mut self,
         changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
         positions: &Positions,
     ) -> Result<(), StateError>;
+
+    /// Starts to write frozen changes and positions as one atomic unit that survives the process;
+    /// beside the caller where the store can. Until it is done, reads may or may not see them.
+    /// One write at a time: it ends the one in progress first.
+    fn begin_write(
+        &mut self,
+        changes: Arc<dyn FrozenChanges>,
+        positions: Positions,
+    ) -> Result<(), StateError>;
+
+    /// Whether the write that was begun is done; true where none was begun. Never waits. Errors:
+    /// it failed; nothing of it is in the store.
+    fn poll_write(&mut self) -> Result<bool, StateError>;
+
+    /// Waits for the end of the write that was begun. Errors: as `poll_write`.
+    fn finish_write(&mut self) -> Result<(), StateError>;
+
+    /// Takes changes back that nobody reads any more: to free them may take as long as to write
+    /// them, and a store that writes beside the caller frees there too.
+    fn discard(&mut self, changes: Arc<dyn FrozenChanges>) {
+        drop(changes);
+    }
 
     /// Starts to make everything written so far survive the process.
     fn flush(&mut self) -> Result<(), StateError>;
@@ -41,6 +79,26 @@ pub trait ByteStore: Send {
 
     /// Bytes on disk or in memory, roughly; for metrics and budgets.
     fn size_bytes(&self) -> u64;
+
+    /// Memory that all stores of the process share (caches, write buffers); 0 where there is none.
+    fn shared_memory_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Writes frozen changes at once: [`ByteStore::begin_write`] of a store that has no other way.
+pub(crate) fn write_at_once(
+    store: &mut dyn ByteStore,
+    changes: &dyn FrozenChanges,
+    positions: &Positions,
+) -> Result<(), StateError> {
+    let mut all: Vec<Change> = Vec::new();
+    changes.for_each(&mut |key, value| {
+        all.push((key.into(), value.map(Into::into)));
+        Ok(())
+    })?;
+    store.write(&mut all.iter().map(|(key, value)| (&**key, value.as_deref())), positions)?;
+    store.flush()
 }
 
 /// Opens and wipes the byte stores of tasks: a state directory, or its simulation.

@@ -38,7 +38,7 @@ pub struct StateDirectory {
     instance_id: String,
     memory: MemoryByteStores,
     #[cfg(feature = "rocksdb")]
-    rocksdb: std::sync::OnceLock<std::sync::Arc<super::rocksdb::SharedResources>>,
+    rocksdb: std::sync::Arc<std::sync::OnceLock<std::sync::Arc<super::rocksdb::SharedResources>>>,
     _lock: File,
 }
 
@@ -77,9 +77,22 @@ impl StateDirectory {
             instance_id,
             memory: MemoryByteStores::default(),
             #[cfg(feature = "rocksdb")]
-            rocksdb: std::sync::OnceLock::new(),
+            rocksdb: std::sync::Arc::default(),
             _lock: lock,
         })
+    }
+
+    /// Makes the directories of one process share caches, write buffers and threads (MEM-1). Call
+    /// it before the first store is opened.
+    pub fn share_memory(directories: &mut [Self]) {
+        #[cfg(feature = "rocksdb")]
+        if let Some((first, others)) = directories.split_first_mut() {
+            for other in others {
+                other.rocksdb = std::sync::Arc::clone(&first.rocksdb);
+            }
+        }
+        #[cfg(not(feature = "rocksdb"))]
+        let _nothing_is_shared = directories;
     }
 
     /// The id of this instance: the same at every start in this directory.

@@ -2,6 +2,7 @@
 
 mod byte_store;
 mod catalogue;
+mod change_log;
 pub mod changelog;
 mod directory;
 mod error;
@@ -21,8 +22,10 @@ mod timers;
 mod value;
 mod value_state;
 
-pub use byte_store::{ByteStore, ByteStores, Change, Entry};
+pub(crate) use byte_store::write_at_once;
+pub use byte_store::{ByteStore, ByteStores, Change, Entry, FrozenChanges, TakeChange};
 pub use catalogue::{CatalogueError, StoreCatalogue};
+pub use change_log::ChangeLog;
 pub use changelog::{ChangelogError, ChangelogRecord};
 pub use directory::{StateBackend, StateDirectory};
 pub use error::StateError;

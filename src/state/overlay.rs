@@ -1,75 +1,123 @@
-//! The changes of an epoch, or of several committed ones: sorted, one per key.
+//! The changes of an epoch, or of several committed ones: one per key, in an arena.
 //!
-//! Owns the accounting of their bytes. Knows nothing of epochs.
+//! Owns the accounting of their bytes. Knows nothing of epochs. A change costs one hash and one
+//! copy: a sorted tree costs several times that, and nothing but a spill and a scan needs order.
+//! The order of keys is made where it is asked for: once for a spill, and from the first range on
+//! for an overlay that is scanned.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::BuildHasher,
+    ops::Bound::{Excluded, Included, Unbounded},
+    sync::OnceLock,
+};
 
-/// What an entry costs beside its key and value: its share of a tree node, and two headers of the
-/// allocator. An estimate, for budgets.
-const ENTRY_OVERHEAD: usize = 64;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
+
+/// What an entry costs beside its key and value: its place in the list and in the table, what
+/// both keep in reserve, and its place in the order that a spill makes. An estimate, for budgets.
+pub(crate) const ENTRY_OVERHEAD: usize = 96;
+
+/// The arena is written anew when at least this much of it, and half, is waste.
+const WASTE_MIN: usize = 64 * 1024;
+
+/// The length of a value that is none: the key is deleted.
+const DELETED: u32 = u32::MAX;
 
 /// A key's new value; `None` where it is deleted.
 pub(crate) type Changed<'a> = Option<&'a [u8]>;
 
-/// Sorted changes; `None` deletes a key.
+/// Where key and value lie in the arena.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u64,
+    key: usize,
+    value: usize,
+    key_len: u32,
+    value_len: u32,
+    /// False for a change that was forgotten.
+    live: bool,
+}
+
+/// Changes by key; `None` deletes a key.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    changes: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    arena: Vec<u8>,
+    places: Vec<Place>,
+    table: HashTable<u32>,
+    hasher: FixedState,
     bytes: usize,
+    /// Bytes of the arena that nothing points to any more.
+    waste: usize,
+    /// The keys in order, from the first range on.
+    order: OnceLock<BTreeMap<Box<[u8]>, u32>>,
 }
 
 impl Overlay {
     /// The change of a key: `None` where it is untouched here, `Some(None)` where it is deleted.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Changed<'_>> {
-        self.changes.get(key).map(Option::as_deref)
+        if self.table.is_empty() {
+            return None;
+        }
+        let index = self.find(self.hasher.hash_one(key), key)?;
+        self.places.get(index as usize).map(|place| self.value(place))
     }
 
     /// Sets a key to the concatenation of `parts`, or deletes it where there are none.
     pub(crate) fn set(&mut self, key: &[u8], parts: Option<[&[u8]; 2]>) {
-        let Some(slot) = self.changes.get_mut(key) else {
-            let value = parts.map(|parts| parts.concat().into_boxed_slice());
-            self.bytes += ENTRY_OVERHEAD + key.len() + length(value.as_deref());
-            self.changes.insert(key.into(), value);
-            return;
-        };
-        self.bytes -= length(slot.as_deref());
-        match (slot.as_mut(), parts) {
-            // A value of the same size, the usual case of counters, is written in place.
-            (Some(value), Some([head, tail])) if value.len() == head.len() + tail.len() => {
-                let (to_head, to_tail) = value.split_at_mut(head.len());
-                to_head.copy_from_slice(head);
-                to_tail.copy_from_slice(tail);
-            }
-            (_, parts) => *slot = parts.map(|parts| parts.concat().into_boxed_slice()),
-        }
-        self.bytes += length(slot.as_deref());
+        self.set_hashed(self.hasher.hash_one(key), key, parts);
     }
 
     /// Forgets the change of a key.
     pub(crate) fn forget(&mut self, key: &[u8]) {
-        if let Some(value) = self.changes.remove(key) {
-            self.bytes -= ENTRY_OVERHEAD + key.len() + length(value.as_deref());
+        let hash = self.hasher.hash_one(key);
+        let Some(index) = self.find(hash, key) else { return };
+        if let Ok(found) = self.table.find_entry(hash, |other| *other == index) {
+            found.remove();
         }
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.live = false;
+            let held = place.key_len as usize + length(place.value_len);
+            self.bytes -= ENTRY_OVERHEAD + held;
+            self.waste += held;
+        }
+        if let Some(order) = self.order.get_mut() {
+            order.remove(key);
+        }
+        self.tidy();
     }
 
     /// Lays younger changes over these.
     pub(crate) fn absorb(&mut self, younger: Self) {
-        if self.changes.is_empty() {
+        if self.table.is_empty() {
             *self = younger;
             return;
         }
-        for (key, value) in younger.changes {
-            let (key_bytes, value_bytes) = (key.len(), length(value.as_deref()));
-            match self.changes.insert(key, value) {
-                Some(old) => self.bytes = self.bytes - length(old.as_deref()) + value_bytes,
-                None => self.bytes += ENTRY_OVERHEAD + key_bytes + value_bytes,
-            }
+        for place in younger.places.iter().filter(|place| place.live) {
+            let value = younger.value(place).map(|value| [value, &[]]);
+            self.set_hashed(place.hash, younger.key(place), value);
         }
     }
 
-    /// All changes, in key order.
+    /// All changes, in the order in which their keys were first set.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changes.iter().map(|(key, value)| (&**key, value.as_deref()))
+        let live = self.places.iter().filter(|place| place.live);
+        live.map(|place| (self.key(place), self.value(place)))
+    }
+
+    /// All changes, in key order.
+    pub(crate) fn sorted(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let live = self.places.iter().filter(|place| place.live);
+        // Most comparisons end within the first 16 bytes, which lie beside each other here.
+        let mut order: Vec<(u128, &Place)> =
+            live.map(|place| (prefix(self.key(place)), place)).collect();
+        order.sort_unstable_by(|(prefix, place), (other_prefix, other)| {
+            prefix.cmp(other_prefix).then_with(|| self.key(place).cmp(self.key(other)))
+        });
+        order.into_iter().map(|(_, place)| (self.key(place), self.value(place)))
     }
 
     /// The changes with `from <= key < to`, in key order.
@@ -78,36 +126,162 @@ impl Overlay {
         from: &'a [u8],
         to: Option<&'a [u8]>,
     ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
         // A tree's range panics where the bounds are out of order.
-        let bounded = to.is_none_or(|to| from < to).then(|| {
-            self.changes.range::<[u8], _>((Included(from), to.map_or(Unbounded, Excluded)))
+        let asked = !self.table.is_empty() && to.is_none_or(|to| from < to);
+        let found = asked.then(|| {
+            let order = self.order.get_or_init(|| self.ordered());
+            order.range::<[u8], _>((Included(from), to.map_or(Unbounded, Excluded)))
         });
-        bounded.into_iter().flatten().map(|(key, value)| (&**key, value.as_deref()))
+        found.into_iter().flatten().filter_map(|(key, index)| {
+            self.places.get(*index as usize).map(|place| (&**key, self.value(place)))
+        })
     }
 
     /// Roughly the bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.waste
     }
 
-    /// Forgets all changes.
-    pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.bytes = 0;
+    /// Whether there is no change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    fn key(&self, place: &Place) -> &[u8] {
+        self.arena.get(place.key..place.key + place.key_len as usize).unwrap_or_default()
+    }
+
+    fn value(&self, place: &Place) -> Option<&[u8]> {
+        let held = place.value..place.value + length(place.value_len);
+        (place.value_len != DELETED).then(|| self.arena.get(held).unwrap_or_default())
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let same = |index: &u32| {
+            let place = self.places.get(*index as usize);
+            place.is_some_and(|place| place.hash == hash && self.key(place) == key)
+        };
+        self.table.find(hash, same).copied()
+    }
+
+    fn set_hashed(&mut self, hash: u64, key: &[u8], parts: Option<[&[u8]; 2]>) {
+        let size = parts.map_or(0, |[head, tail]| head.len() + tail.len());
+        let value_len = if parts.is_none() { DELETED } else { narrow(size) };
+        let found = self.find(hash, key).and_then(|index| self.places.get_mut(index as usize));
+        let Some(place) = found else {
+            return self.insert(hash, key, value_len, parts);
+        };
+        let old = length(place.value_len);
+        self.bytes = self.bytes - old + size;
+        // A value that is not larger, the usual case of counters, is written in place.
+        let (mut at, held) = (place.value, place.value_len);
+        if held == DELETED || size > old {
+            self.waste += old;
+            at = self.arena.len();
+            reserve(&mut self.arena, size);
+            self.arena.resize(at + size, 0);
+        } else {
+            self.waste += old - size;
+        }
+        (place.value, place.value_len) = (at, value_len);
+        if let (Some([head, tail]), Some(to)) = (parts, self.arena.get_mut(at..at + size)) {
+            let (to_head, to_tail) = to.split_at_mut(head.len());
+            to_head.copy_from_slice(head);
+            to_tail.copy_from_slice(tail);
+        }
+        self.tidy();
+    }
+
+    fn insert(&mut self, hash: u64, key: &[u8], value_len: u32, parts: Option<[&[u8]; 2]>) {
+        let index = narrow(self.places.len());
+        let at = self.arena.len();
+        let size = parts.map_or(0, |[head, tail]| head.len() + tail.len());
+        reserve(&mut self.arena, key.len() + size);
+        self.arena.extend_from_slice(key);
+        let value = self.arena.len();
+        for part in parts.into_iter().flatten() {
+            self.arena.extend_from_slice(part);
+        }
+        self.bytes += ENTRY_OVERHEAD + self.arena.len() - at;
+        let key_len = narrow(key.len());
+        reserve(&mut self.places, 1);
+        self.places.push(Place { hash, key: at, value, key_len, value_len, live: true });
+        let places = &self.places;
+        let rehash = |index: &u32| places.get(*index as usize).map_or(0, |place| place.hash);
+        self.table.insert_unique(hash, index, rehash);
+        if let Some(order) = self.order.get_mut() {
+            order.insert(key.into(), index);
+        }
+    }
+
+    /// Writes the arena anew where half of it is waste.
+    fn tidy(&mut self) {
+        if self.waste < WASTE_MIN || self.waste < self.arena.len() / 2 {
+            return;
+        }
+        let old = std::mem::take(self);
+        for place in old.places.iter().filter(|place| place.live) {
+            let parts = old.value(place).map(|value| [value, &[]]);
+            let value_len = place.value_len;
+            self.insert(place.hash, old.key(place), value_len, parts);
+        }
+    }
+
+    fn ordered(&self) -> BTreeMap<Box<[u8]>, u32> {
+        let indexed = (0..).zip(&self.places).filter(|(_, place)| place.live);
+        indexed.map(|(index, place)| (self.key(place).into(), index)).collect()
     }
 }
 
-fn length(value: Option<&[u8]>) -> usize {
-    value.map_or(0, <[u8]>::len)
+impl FrozenChanges for Overlay {
+    fn for_each(&self, take: &mut TakeChange<'_>) -> Result<(), StateError> {
+        self.sorted().try_for_each(|(key, value)| take(key, value))
+    }
+
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+}
+
+/// Makes room for `more` items: by a quarter, not by doubling, since what is reserved counts
+/// (MEM-1).
+fn reserve<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 4).max(64));
+    }
+}
+
+/// The first 16 bytes as a number that sorts as they do, as far as they go.
+fn prefix(key: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    for (to, from) in first.iter_mut().zip(key) {
+        *to = *from;
+    }
+    u128::from_be_bytes(first)
+}
+
+/// Records and overlays are far below 4 GiB; a longer one would be cut by every client as well.
+fn narrow(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(DELETED - 1)
+}
+
+fn length(value_len: u32) -> usize {
+    if value_len == DELETED { 0 } else { value_len as usize }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn length_of(value: Option<&[u8]>) -> usize {
+        value.map_or(0, <[u8]>::len)
+    }
+
     fn recounted(overlay: &Overlay) -> usize {
-        overlay.iter().map(|(k, v)| ENTRY_OVERHEAD + k.len() + v.map_or(0, <[u8]>::len)).sum()
+        let entry = |(k, v): (&[u8], Option<&[u8]>)| ENTRY_OVERHEAD + k.len() + length_of(v);
+        overlay.iter().map(entry).sum::<usize>() + overlay.waste
     }
 
     #[test]
@@ -130,8 +304,101 @@ mod tests {
         overlay.forget(b"never");
         assert_eq!(overlay.bytes(), recounted(&overlay));
         assert_eq!(overlay.get(b"b"), Some(Some(b"xyz".as_slice())));
-        overlay.clear();
-        assert_eq!(overlay.bytes(), 0);
+        assert!(!overlay.is_empty() && Overlay::default().is_empty());
+    }
+
+    #[test]
+    fn order_is_made_where_it_is_asked_for() {
+        let mut overlay = Overlay::default();
+        for key in [b"c".as_slice(), b"a", b"b", b"a\0", b"0123456789abcdefg", b"0123456789abcdef"]
+        {
+            overlay.set(key, Some([b"", key]));
+        }
+        overlay.forget(b"b");
+        let keys = |found: Vec<(&[u8], Option<&[u8]>)>| -> Vec<Vec<u8>> {
+            found.iter().map(|(key, _)| key.to_vec()).collect()
+        };
+        let sorted = keys(overlay.sorted().collect());
+        assert_eq!(sorted, [&b"0123456789abcdef"[..], b"0123456789abcdefg", b"a", b"a\0", b"c"]);
+        assert_eq!(keys(overlay.range(b"", None).collect()), sorted);
+        assert_eq!(keys(overlay.iter().collect())[..2], [b"c".to_vec(), b"a".to_vec()]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Set(u8, Option<Vec<u8>>),
+        Forget(u8),
+        Scan(u8, u8),
+        Absorb(Vec<(u8, Option<Vec<u8>>)>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Values of up to 20 kB: the arena is written anew now and then.
+        let value = || {
+            proptest::option::of((any::<u8>(), 0..20_000_usize))
+                .prop_map(|value| value.map(|(byte, size)| vec![byte; size]))
+        };
+        prop_oneof![
+            6 => (0..12_u8, value()).prop_map(|(key, value)| Step::Set(key, value)),
+            1 => (0..12_u8).prop_map(Step::Forget),
+            1 => (0..12_u8, 0..12_u8).prop_map(|(from, to)| Step::Scan(from, to)),
+            1 => proptest::collection::vec((0..12_u8, value()), 0..6).prop_map(Step::Absorb),
+        ]
+    }
+
+    fn change(overlay: &mut Overlay, key: u8, value: Option<&Vec<u8>>) {
+        overlay.set(&[key], value.map(|value| value.split_at(value.len() / 3)).map(Into::into));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_map_whatever_is_done(steps in proptest::collection::vec(step(), 0..80)) {
+            let (mut overlay, mut model) = (Overlay::default(), BTreeMap::new());
+            for step in steps {
+                match step {
+                    Step::Set(key, value) => {
+                        change(&mut overlay, key, value.as_ref());
+                        model.insert(vec![key], value);
+                    }
+                    Step::Forget(key) => {
+                        overlay.forget(&[key]);
+                        model.remove([key].as_slice());
+                    }
+                    Step::Scan(from, to) => {
+                        let bounds = ([from], [to]);
+                        let found: Vec<_> = overlay.range(&bounds.0, Some(&bounds.1)).collect();
+                        let expected: Vec<_> = model
+                            .iter()
+                            .filter(|(key, _)| key[0] >= from && key[0] < to)
+                            .map(|(key, value)| (&key[..], value.as_deref()))
+                            .collect();
+                        prop_assert_eq!(found, expected);
+                    }
+                    Step::Absorb(changes) => {
+                        let mut younger = Overlay::default();
+                        for (key, value) in changes {
+                            change(&mut younger, key, value.as_ref());
+                            model.insert(vec![key], value);
+                        }
+                        overlay.absorb(younger);
+                    }
+                }
+                let expected = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+                    (key.clone(), value.clone())
+                };
+                let found: Vec<_> = overlay
+                    .sorted()
+                    .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
+                    .collect();
+                prop_assert_eq!(found, model.iter().map(expected).collect::<Vec<_>>());
+                prop_assert_eq!(overlay.bytes(), recounted(&overlay));
+                prop_assert!(overlay.waste <= WASTE_MIN.max(overlay.arena.len()));
+                for key in 0..12 {
+                    let found = overlay.get(&[key]).map(|value| value.map(<[u8]>::to_vec));
+                    prop_assert_eq!(found, model.get([key].as_slice()).cloned());
+                }
+            }
+        }
     }
 
     #[test]

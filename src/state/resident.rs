@@ -1,5 +1,13 @@
 //! An entry of the typed resident cache.
 
+use crate::state::overlay::ENTRY_OVERHEAD;
+
+/// An entry's part of the table, which is between half and fully used.
+const TABLE_SHARE: usize = 10;
+
+/// Headers and roundings of the allocator for a key and a value on the heap.
+const HEAP_OVERHEAD: usize = 32;
+
 /// The number of an entry's slot.
 pub(crate) type Slot = u32;
 
@@ -31,6 +39,11 @@ impl<K, V> Resident<K, V> {
 
     /// Memory that it takes, roughly: what is encoded stands for what is on the heap.
     pub(crate) fn resident_bytes(&self) -> usize {
-        size_of::<Option<Self>>() + size_of::<Slot>() + 1 + self.bytes as usize
+        size_of::<Option<Self>>() + TABLE_SHARE + HEAP_OVERHEAD + self.bytes as usize
+    }
+
+    /// What it takes in an overlay, roughly.
+    pub(crate) fn overlay_bytes(&self) -> usize {
+        ENTRY_OVERHEAD + self.bytes as usize
     }
 }

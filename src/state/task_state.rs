@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     iter,
+    sync::Arc,
 };
 
 use crate::{
@@ -41,6 +42,15 @@ pub enum Layer {
     Committed,
 }
 
+/// A committed layer on its way into the byte store: it changes no more, and is read until it is
+/// written.
+struct Frozen {
+    changes: Arc<Overlay>,
+    positions: Positions,
+    /// Its write failed: it stays, and is written by the next `spill`.
+    failed: bool,
+}
+
 /// The layered state of one task.
 pub struct TaskState {
     running: Overlay,
@@ -48,6 +58,7 @@ pub struct TaskState {
     running_number: u64,
     sealed: VecDeque<Overlay>,
     committed: Overlay,
+    frozen: Option<Frozen>,
     store: Box<dyn ByteStore>,
     /// Of the last committed epoch.
     marker: Option<EpochMarker>,
@@ -91,6 +102,7 @@ impl TaskState {
             running_number: 1,
             sealed: VecDeque::new(),
             committed: Overlay::default(),
+            frozen: None,
             store,
             marker,
             changelog_next,
@@ -136,7 +148,8 @@ impl TaskState {
             let value = change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec));
             return Ok((value.transpose()?, Layer::Uncommitted));
         }
-        let value = match self.committed.get(key) {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
+        let value = match self.committed.get(key).or_else(frozen) {
             Some(change) => change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec)),
             None => self.store.get(key)?.map(value::unframe_owned),
         };
@@ -155,7 +168,9 @@ impl TaskState {
 
     /// The live entries with `from <= key < to` over all layers, in key order.
     pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<Entry>, StateError> {
-        let overlays = iter::once(&self.committed).chain(&self.sealed).chain([&self.running]);
+        let frozen = self.frozen.as_ref().map(|frozen| &*frozen.changes);
+        let committed = frozen.into_iter().chain([&self.committed]);
+        let overlays = committed.chain(&self.sealed).chain([&self.running]);
         let live = scan::merged(overlays, &*self.store, from, to);
         let entries = live.filter(|entry| match entry {
             Ok((key, _)) => keys::store_of(key) != Some(ENGINE_STORE),
@@ -224,8 +239,8 @@ impl TaskState {
         self.running_number += 1;
     }
 
-    /// The changes of the youngest sealed overlay, in key order: what goes to the changelog, as
-    /// it is.
+    /// The changes of the youngest sealed overlay, one per key, in the order in which the keys were
+    /// first changed: what goes to the changelog, as it is.
     pub fn sealed_changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.sealed.back().into_iter().flat_map(Overlay::iter)
     }
@@ -278,16 +293,83 @@ impl TaskState {
         self.committed.bytes()
     }
 
-    /// Writes the committed layer and the task's positions to the byte store as one unit, and
-    /// empties the layer. `topic_id` is the changelog's; `now` is recorded for the age check.
-    /// Nothing happens before the first commit. Errors: the store cannot be written; the layer
-    /// is kept then.
+    /// Bytes in the layer that is being written.
+    pub fn frozen_bytes(&self) -> usize {
+        self.frozen.as_ref().map_or(0, |frozen| frozen.changes.bytes())
+    }
+
+    /// Bytes in the overlays of epochs that are sealed and not committed.
+    pub fn sealed_bytes(&self) -> usize {
+        self.sealed.iter().map(Overlay::bytes).sum()
+    }
+
+    /// Bytes of the timers' index, roughly.
+    pub fn timer_bytes(&self) -> usize {
+        self.timers.bytes()
+    }
+
+    /// Starts to write the committed layer and the task's positions to the byte store as one unit
+    /// (EOS-2: whole committed epochs). The layer stays readable until [`TaskState::poll_spill`]
+    /// has seen its end; commits go into a new one meanwhile. `topic_id` is the changelog's; `now`
+    /// is recorded for the age check. False where nothing was begun: a spill is in progress, or
+    /// there is nothing to write. Errors: the store cannot be written; the layer is kept then.
+    pub fn begin_spill(&mut self, topic_id: &str, now: Timestamp) -> Result<bool, StateError> {
+        let Some(changelog_next) = self.changelog_next else { return Ok(false) };
+        if self.frozen.is_some() || self.committed.is_empty() {
+            return Ok(false);
+        }
+        let positions = self.positions(changelog_next, topic_id, now);
+        let changes = Arc::new(std::mem::take(&mut self.committed));
+        let frozen =
+            Frozen { changes: Arc::clone(&changes), positions: positions.clone(), failed: false };
+        let frozen = self.frozen.insert(frozen);
+        let begun = self.store.begin_write(changes, positions);
+        frozen.failed = begun.is_err();
+        begun.map(|()| true)
+    }
+
+    /// Whether no spill is in progress (any more). Never waits. Errors: it failed; its layer is
+    /// kept, and written with the next [`TaskState::spill`].
+    pub fn poll_spill(&mut self) -> Result<bool, StateError> {
+        let Some(frozen) = &mut self.frozen else { return Ok(true) };
+        if frozen.failed {
+            return Ok(false);
+        }
+        let polled = self.store.poll_write();
+        frozen.failed = polled.is_err();
+        let done = polled?;
+        if done && let Some(frozen) = self.frozen.take() {
+            self.store.discard(frozen.changes);
+        }
+        Ok(done)
+    }
+
+    /// Writes everything committed and the task's positions to the byte store, and waits for it.
+    /// Nothing happens before the first commit. Errors: the store cannot be written; the layers
+    /// are kept then.
     pub fn spill(&mut self, topic_id: &str, now: Timestamp) -> Result<(), StateError> {
+        if let Some(frozen) = &self.frozen {
+            if frozen.failed || self.store.finish_write().is_err() {
+                // Once more: what made it fail may have passed.
+                let (changes, positions) = (frozen.changes.clone(), frozen.positions.clone());
+                self.store.begin_write(changes, positions)?;
+                self.store.finish_write()?;
+            }
+            self.frozen = None;
+        }
         let Some(changelog_next) = self.changelog_next else { return Ok(()) };
         let positions = self.positions(changelog_next, topic_id, now);
-        self.store.write(&mut self.committed.iter(), &positions)?;
-        self.committed.clear();
-        self.store.flush()
+        if self.committed.is_empty() {
+            // Epochs without changes of state move the positions on.
+            self.store.write(&mut iter::empty(), &positions)?;
+            return self.store.flush();
+        }
+        self.begin_spill(topic_id, now)?;
+        let written = self.store.finish_write();
+        if written.is_ok() {
+            self.frozen = None;
+        }
+        written
     }
 
     /// Gives the byte store back, dropping what is not spilled.
@@ -298,6 +380,11 @@ impl TaskState {
     /// The positions of the byte store's image.
     pub fn store_positions(&self) -> Result<Option<Positions>, StateError> {
         self.store.positions()
+    }
+
+    /// Memory that the byte stores of all tasks of the process share.
+    pub fn shared_memory_bytes(&self) -> u64 {
+        self.store.shared_memory_bytes()
     }
 
     /// Bytes in the byte store, roughly.
@@ -317,7 +404,7 @@ impl TaskState {
         let positions = self.positions(next, topic_id, now);
         let none = Overlay::default();
         let youngest = self.sealed.back().unwrap_or(&none);
-        self.store.write(&mut youngest.iter(), &positions)?;
+        self.store.write(&mut youngest.sorted(), &positions)?;
         self.store.flush()
     }
 

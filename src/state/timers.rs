@@ -19,7 +19,12 @@ pub(crate) type TimerPlace = (Timestamp, u16, Box<[u8]>);
 pub(crate) struct TimerIndex {
     event_time: BTreeMap<TimerPlace, u64>,
     processing_time: BTreeMap<TimerPlace, u64>,
+    /// Of all user keys.
+    key_bytes: usize,
 }
+
+/// What a timer costs beside its place and key: free places of its node, headers of the allocator.
+const NODE_SHARE: usize = 40;
 
 impl TimerIndex {
     fn of(&self, domain: TimerDomain) -> &BTreeMap<TimerPlace, u64> {
@@ -43,12 +48,19 @@ impl TimerIndex {
 
     /// Adds a timer.
     pub(crate) fn insert(&mut self, domain: TimerDomain, place: TimerPlace, fresh_in: u64) {
-        self.of_mut(domain).insert(place, fresh_in);
+        let bytes = place.2.len();
+        if self.of_mut(domain).insert(place, fresh_in).is_none() {
+            self.key_bytes += bytes;
+        }
     }
 
     /// Removes a timer, and says which running overlay it is fresh in; `None` where there is none.
     pub(crate) fn remove(&mut self, domain: TimerDomain, place: &TimerPlace) -> Option<u64> {
-        self.of_mut(domain).remove(place)
+        let removed = self.of_mut(domain).remove(place);
+        if removed.is_some() {
+            self.key_bytes -= place.2.len();
+        }
+        removed
     }
 
     /// The time of the earliest timer.
@@ -67,7 +79,18 @@ impl TimerIndex {
             return None;
         }
         let ((time, store, key), fresh_in) = first.remove_entry();
+        self.key_bytes -= key.len();
         Some((TimerFired { store, domain, key: key.into_vec(), time }, fresh_in))
+    }
+
+    /// Bytes that the index holds, roughly. It grows with the number of timers: what it holds is
+    /// reported, and bounded by the topology alone.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key_bytes + self.count() * (size_of::<(TimerPlace, u64)>() + NODE_SHARE)
+    }
+
+    fn count(&self) -> usize {
+        self.event_time.len() + self.processing_time.len()
     }
 
     /// How many timers there are.

@@ -51,6 +51,8 @@ pub struct ValueState<K, V> {
     running: u64,
     committed: u64,
     resident_bytes: usize,
+    /// What the changed entries would take in the overlay, as they were when last encoded.
+    changed_bytes: usize,
     /// Where the clock's hand stands.
     hand: usize,
     key_bytes: Vec<u8>,
@@ -80,6 +82,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
             running: 1,
             committed: 0,
             resident_bytes: 0,
+            changed_bytes: 0,
             hand: 0,
             key_bytes: Vec::new(),
             value_bytes: Vec::new(),
@@ -124,6 +127,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         entry.touched = running;
         if !entry.is_changed() {
             entry.changed_at = place;
+            self.changed_bytes += entry.overlay_bytes();
             self.changed.push(slot);
         }
         Ok(f(&mut entry.value))
@@ -163,6 +167,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
             }
         }
         self.changed.clear();
+        self.changed_bytes = 0;
         self.running += 1;
         Ok(())
     }
@@ -177,6 +182,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     /// All epochs in progress are dropped, and with them every entry that they touched.
     pub fn aborted(&mut self) {
         self.changed.clear();
+        self.changed_bytes = 0;
         for slot in 0..self.slots.len() as Slot {
             let touched = match self.slots.get(slot as usize) {
                 Some(Some(entry)) => entry.touched > self.committed,
@@ -222,6 +228,12 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     /// Bytes that the resident entries take, roughly: a value that grew counts from the next seal.
     pub fn resident_bytes(&self) -> usize {
         self.resident_bytes
+    }
+
+    /// Bytes that sealing would put into the overlay, roughly: changed values as they were when
+    /// last encoded.
+    pub fn changed_bytes(&self) -> usize {
+        self.changed_bytes
     }
 
     /// How many entries are resident.
@@ -355,6 +367,9 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         }
         if let Some(Some(entry)) = self.slots.get_mut(slot as usize) {
             self.resident_bytes -= entry.resident_bytes();
+            if entry.is_changed() {
+                self.changed_bytes = self.changed_bytes.saturating_sub(entry.overlay_bytes());
+            }
             entry.bytes = u32::try_from(stored.len() + value.len()).unwrap_or(u32::MAX);
             self.resident_bytes += entry.resident_bytes();
             entry.stored = entry.value.is_some();

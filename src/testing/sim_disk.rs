@@ -11,7 +11,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::state::{ByteStore, ByteStores, Change, Entry, Positions, StateError};
+use crate::state::{
+    ByteStore, ByteStores, Change, Entry, FrozenChanges, Positions, StateError, write_at_once,
+};
 
 type Entries = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
@@ -197,7 +199,8 @@ impl ByteStores for SimDisk {
         let positions = history.positions().cloned();
         drop(disk);
         let disk = self.clone();
-        Ok(Box::new(SimStore { disk, name: name.to_owned(), opening, entries, positions }))
+        let name = name.to_owned();
+        Ok(Box::new(SimStore { disk, name, opening, entries, positions, writing: None }))
     }
 
     fn wipe(&mut self, name: &str) -> Result<(), StateError> {
@@ -213,7 +216,21 @@ struct SimStore {
     opening: u64,
     entries: Entries,
     positions: Option<Positions>,
+    writing: Option<Writing>,
 }
+
+/// A write beside the task: nothing of it is seen, or survives, before its end.
+struct Writing {
+    changes: Arc<dyn FrozenChanges>,
+    positions: Positions,
+    /// Looks at it until it is done.
+    looks: u64,
+}
+
+/// The most looks that a write beside the task takes; how many differs from write to write.
+const LOOKS_MAX: u64 = 40;
+/// How much longer a slow one takes.
+const SLOW: u64 = 20;
 
 impl fmt::Debug for SimStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -265,6 +282,7 @@ impl ByteStore for SimStore {
         changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
         positions: &Positions,
     ) -> Result<(), StateError> {
+        self.finish_write()?;
         let changes: Vec<Change> =
             changes.map(|(key, value)| (key.into(), value.map(Into::into))).collect();
         let written = Written { changes: changes.clone(), positions: positions.clone() };
@@ -272,6 +290,36 @@ impl ByteStore for SimStore {
         apply(&mut self.entries, &changes);
         self.positions = Some(positions.clone());
         Ok(())
+    }
+
+    fn begin_write(
+        &mut self,
+        changes: Arc<dyn FrozenChanges>,
+        positions: Positions,
+    ) -> Result<(), StateError> {
+        self.finish_write()?;
+        // As scattered as a disk's times, and the same in every run of a seed.
+        let number = (changes.bytes() as u64).wrapping_mul(31);
+        let slow = if number.is_multiple_of(5) { SLOW } else { 1 };
+        let looks = number % LOOKS_MAX * slow;
+        self.writing = Some(Writing { changes, positions, looks });
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Result<bool, StateError> {
+        match &mut self.writing {
+            Some(writing) if writing.looks > 0 => {
+                writing.looks -= 1;
+                Ok(false)
+            }
+            Some(_) => self.finish_write().map(|()| true),
+            None => Ok(true),
+        }
+    }
+
+    fn finish_write(&mut self) -> Result<(), StateError> {
+        let Some(Writing { changes, positions, .. }) = self.writing.take() else { return Ok(()) };
+        write_at_once(self, &*changes, &positions)
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
@@ -290,6 +338,8 @@ impl ByteStore for SimStore {
 
 impl Drop for SimStore {
     fn drop(&mut self) {
+        // A store that is closed ends its write; one whose process has died cannot.
+        let _gone = self.finish_write();
         let mut disk = self.disk.lock();
         if let Some(history) = disk.stores.get_mut(&self.name)
             && history.open == Some(self.opening)

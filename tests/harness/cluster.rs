@@ -24,6 +24,10 @@ use rdkafka::{
 
 use crate::clock;
 
+/// How long a broker may take to say where a partition ends, before it is asked once more: where
+/// brokers come and go, the client may wait for one that will not answer.
+const ONE_TRY: Duration = Duration::from_secs(5);
+
 /// How long one question to a broker may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 
@@ -257,8 +261,8 @@ impl Cluster {
 }
 
 fn watermark(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64> {
-    clock::wait_for(&format!("the end of {topic}/{partition}"), ANSWER, || {
-        match consumer.fetch_watermarks(topic, partition, ANSWER) {
+    clock::wait_for(&format!("the end of {topic}/{partition}"), 3 * ANSWER, || {
+        match consumer.fetch_watermarks(topic, partition, ONE_TRY) {
             Ok((_, end)) => Ok(Some(end)),
             // A partition that was made just now may have no leader yet.
             Err(error) if is_passing(&error) => Ok(None),
@@ -294,6 +298,10 @@ fn consumer(bootstrap: &str, isolation: Isolation) -> Result<BaseConsumer> {
         .set("auto.offset.reset", "error")
         .set("fetch.wait.max.ms", "10")
         .set("queued.min.messages", "100000")
+        // Brokers come and go.
+        .set("reconnect.backoff.max.ms", "500")
+        .set("socket.timeout.ms", "10000")
+        .set("topic.metadata.refresh.interval.ms", "5000")
         .create()?;
     Ok(consumer)
 }

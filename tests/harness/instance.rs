@@ -139,6 +139,11 @@ impl Instance {
         &self.failpoints
     }
 
+    /// The process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.child.is_some()
     }

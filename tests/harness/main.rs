@@ -4,6 +4,7 @@
 //! topics, probes and logs. Exit codes: 0 shown, 1 not so, 2 the run proved nothing (INVALID).
 
 mod broker_processes;
+mod cgroup;
 mod check;
 mod clock;
 mod cluster;
@@ -17,10 +18,12 @@ mod instance;
 mod ledger;
 mod ledger_run;
 mod load;
+mod memory_limit;
 mod open_transaction;
 mod outcome;
 mod report;
 mod restart_cost;
+mod restore_speed;
 mod status;
 mod tail;
 mod torture;
@@ -60,6 +63,10 @@ enum Command {
     RestartCost(restart_cost::Arguments),
     /// Seconds to the first committed output: cold, and after SIGKILL.
     ColdStart(cold_start::Arguments),
+    /// State ten times `memory.limit`, in a cgroup that kills what is 15 % over it.
+    MemoryLimit(memory_limit::Arguments),
+    /// How fast state is restored, beside a raw consumer of the same changelog.
+    RestoreSpeed(restore_speed::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +84,8 @@ fn main() -> ExitCode {
         Command::CompareState(arguments) => compare_state::run(arguments),
         Command::RestartCost(arguments) => restart_cost::run(arguments),
         Command::ColdStart(arguments) => cold_start::run(arguments),
+        Command::MemoryLimit(arguments) => memory_limit::run(arguments),
+        Command::RestoreSpeed(arguments) => restore_speed::run(arguments),
     };
     match outcome {
         Ok(outcome) => outcome.exit_code(),

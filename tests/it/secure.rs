@@ -15,7 +15,7 @@ use crate::support::{Client, at, connection, settings, topic, unique};
 /// Settings for the secure listener; `None` where there is none.
 fn secure(password: &str) -> Option<Settings> {
     let Some(directory) = std::env::var_os("TIDEMILL_TEST_SECURE").map(PathBuf::from) else {
-        println!("skipped: TIDEMILL_TEST_SECURE is not set");
+        eprintln!("skipped: TIDEMILL_TEST_SECURE is not set");
         return None;
     };
     let ports = fs::read_to_string(directory.join("ports")).unwrap();

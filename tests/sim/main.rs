@@ -13,6 +13,7 @@ mod ending;
 mod faults;
 mod hourly;
 mod instances;
+mod memory;
 mod oracle;
 mod purge;
 mod scenario;

@@ -103,10 +103,11 @@ impl World {
         self.note_counters(&instance);
         self.cluster.crash(&instance.name);
         let name = instance.name.clone();
-        drop(instance);
+        // Before its stores are dropped: a write in progress dies with the process.
         if let Some(disk) = self.disks.get_mut(&name) {
             disk.crash(&mut self.rng);
         }
+        drop(instance);
         // Another one takes the name after a while; sometimes on a new disk.
         if self.rng.u8(..6) == 0 {
             self.disks.remove(&name);

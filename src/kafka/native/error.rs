@@ -13,6 +13,7 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const INVALID_MSG: i32 = 2;
     pub(in crate::kafka) const UNKNOWN_TOPIC_OR_PART: i32 = 3;
     pub(in crate::kafka) const INVALID_MSG_SIZE: i32 = 4;
+    pub(in crate::kafka) const LEADER_NOT_AVAILABLE: i32 = 5;
     pub(in crate::kafka) const MSG_SIZE_TOO_LARGE: i32 = 10;
     pub(in crate::kafka) const COORDINATOR_NOT_AVAILABLE: i32 = 15;
     pub(in crate::kafka) const NOT_COORDINATOR: i32 = 16;

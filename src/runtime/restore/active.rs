@@ -1,12 +1,12 @@
 //! One task under restore: what was read, what is written down, and whether its image was valid.
 
-use std::collections::BTreeMap;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
-    record::Offset,
+    record::{Offset, RecordBatch},
     runtime::{Now, PartitionBounds, restore::RestoreJob},
     state::{
-        ByteStore, EpochMarker, Positions, StateError,
+        ByteStore, ChangeLog, EpochMarker, FrozenChanges, Positions, StateError,
         changelog::{self, ChangelogError, ChangelogRecord},
     },
 };
@@ -15,31 +15,49 @@ use crate::{
 /// back.
 const RETENTION_MARGIN_MS: i64 = 3_600_000;
 
-/// A restore under way.
+/// A restore under way. What was read gathers in `chunk`; a full one is written beside the reader,
+/// with the positions that it leads to, so that a restore that was cut goes on from there.
 pub(super) struct Active {
     pub(super) job: RestoreJob,
     pub(super) store: Box<dyn ByteStore>,
     pub(super) bounds: Option<PartitionBounds>,
     pub(super) next: Offset,
     pub(super) marker: Option<EpochMarker>,
-    pub(super) chunk: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
-    pub(super) chunk_bytes: usize,
+    chunk: ChangeLog,
+    writing: Option<Arc<ChangeLog>>,
     pub(super) records: u64,
+    /// Bytes of keys and values read.
+    pub(super) bytes: u64,
     pub(super) whole: bool,
+    /// Everything is read and checked; the last write is on its way.
+    pub(super) finishing: bool,
 }
 
 impl Active {
-    pub(super) fn take(
-        &mut self,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<(), ChangelogError> {
+    pub(super) fn new(job: RestoreJob, store: Box<dyn ByteStore>) -> Self {
+        Self {
+            job,
+            store,
+            bounds: None,
+            next: Offset(0),
+            marker: None,
+            chunk: ChangeLog::default(),
+            writing: None,
+            records: 0,
+            bytes: 0,
+            whole: false,
+            finishing: false,
+        }
+    }
+
+    /// Takes one changelog record.
+    fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), ChangelogError> {
         self.records += 1;
+        self.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
         self.whole = false;
         let record = changelog::parse(key, value)?;
         if let Some((key, value)) = record.change() {
-            self.chunk_bytes += key.len() + value.map_or(0, <[u8]>::len) + 64;
-            self.chunk.insert(key.into(), value.map(Into::into));
+            self.chunk.push(key, value);
         }
         if let ChangelogRecord::Marker(marker) = record {
             self.marker = Some(marker);
@@ -47,7 +65,38 @@ impl Active {
         Ok(())
     }
 
+    /// Takes the records `run` of a batch, all of this partition; gives their bytes. Errors: the
+    /// first that cannot be read, with its offset.
+    pub(super) fn take_run<B: RecordBatch>(
+        &mut self,
+        batch: &B,
+        run: Range<usize>,
+    ) -> Result<usize, (Offset, ChangelogError)> {
+        let before = self.bytes;
+        for index in run {
+            let record = batch.record(index);
+            if record.offset >= self.next {
+                let taken = self.take(record.key, record.value);
+                taken.map_err(|error| (record.offset, error))?;
+                self.next = record.offset.next();
+            }
+        }
+        Ok(usize::try_from(self.bytes - before).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes that are read and not written.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.chunk_bytes() + self.writing.as_ref().map_or(0, |chunk| chunk.bytes())
+    }
+
+    /// Bytes that the next write would take down.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.chunk.held_bytes()
+    }
+
+    /// Starts to write the chunk, after the one before.
     pub(super) fn write(&mut self, whole: bool, now: Now) -> Result<(), StateError> {
+        self.end_write()?;
         let positions = Positions {
             changelog_next: self.next,
             changelog_topic_id: self.job.topic_id.clone(),
@@ -55,23 +104,55 @@ impl Active {
             whole,
             written_at: now.wall,
         };
-        let mut changes = self.chunk.iter().map(|(k, v)| (&**k, v.as_deref()));
-        self.store.write(&mut changes, &positions)?;
-        self.chunk.clear();
-        self.chunk_bytes = 0;
+        let chunk = Arc::new(std::mem::take(&mut self.chunk));
+        self.writing = Some(Arc::clone(&chunk));
+        self.store.begin_write(chunk, positions)?;
         self.whole = whole;
         Ok(())
     }
 
-    /// The image is whole now: say so, unless it already does and nothing came.
+    /// Whether nothing is being written (any more).
+    pub(super) fn poll_write(&mut self) -> Result<bool, StateError> {
+        let done = self.store.poll_write()?;
+        if done {
+            self.take_back();
+        }
+        Ok(done)
+    }
+
+    /// Waits for the write on its way.
+    pub(super) fn end_write(&mut self) -> Result<(), StateError> {
+        self.store.finish_write()?;
+        self.take_back();
+        Ok(())
+    }
+
+    fn take_back(&mut self) {
+        if let Some(chunk) = self.writing.take() {
+            self.store.discard(chunk);
+        }
+    }
+
+    /// The image is whole with what was read: starts to say so, unless it already does and nothing
+    /// came. The restore is done when the write is.
     pub(super) fn finish(&mut self, now: Now) -> Result<(), StateError> {
+        self.finishing = true;
         let untouched = self.whole && self.records == 0;
         if untouched || (self.marker.is_none() && self.records == 0) {
             return Ok(());
         }
-        self.write(true, now)?;
-        self.store.flush()
+        self.write(true, now)
     }
+}
+
+/// Where the run of records of one partition ends that begins at `from`.
+pub(super) fn run_end<B: RecordBatch>(batch: &B, from: usize) -> usize {
+    let first = batch.record(from);
+    let same = |index: &usize| {
+        let record = batch.record(*index);
+        record.partition == first.partition && *record.topic == *first.topic
+    };
+    (from + 1..batch.len()).take_while(same).last().map_or(from + 1, |last| last + 1)
 }
 
 /// DESIGN section 6: the same changelog topic, its records still there, no deleted key forgotten.

@@ -37,6 +37,8 @@ pub enum RestoreOutcome {
         changelog_next: Offset,
         /// Changelog records read.
         records: u64,
+        /// Bytes of their keys and values.
+        bytes: u64,
     },
     /// It cannot be restored.
     Failed {
@@ -100,6 +102,11 @@ pub trait RestoreService {
 
     /// The next outcome.
     fn poll(&mut self) -> Option<RestoreOutcome>;
+
+    /// Bytes of changes that are read and not written; 0 where the service does not know.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
 }
 
 impl RestoreOutcome {

@@ -8,7 +8,9 @@
 
 mod active;
 mod job;
+mod pace;
 mod restorer;
+mod writing;
 
 pub use job::{RestoreError, RestoreJob, RestoreOutcome, RestoreService};
 pub use restorer::Restorer;

@@ -13,23 +13,30 @@ use crate::{
         plan::TaskId,
         restore::{
             RestoreError, RestoreJob, RestoreOutcome,
-            active::{Active, is_valid},
+            active::{Active, is_valid, run_end},
+            pace::{Pace, Progress},
         },
     },
     state::{ByteStores, EpochId, StateError},
 };
 
-/// Changes gathered before they are written down: bounds what a restore holds in memory.
-const CHUNK_BYTES: usize = 8 << 20;
+/// What the restores of a thread may hold where nobody says (see [`Restorer::holding`]).
+const HELD_BYTES: usize = 64 << 20;
+
+/// Read in one step, so that jobs and cancellations are seen in between.
+const STEP_BYTES: usize = 8 << 20;
 
 /// Restores any number of tasks at once over one reader.
 pub struct Restorer<R> {
     log: R,
     stores: Box<dyn ByteStores>,
-    active: BTreeMap<TopicPartition, Active>,
+    pub(super) active: BTreeMap<TopicPartition, Active>,
     /// Jobs whose store could not be opened yet: its last owner is about to close it.
     waiting: Vec<(RestoreJob, Duration, u32)>,
     outcomes: VecDeque<RestoreOutcome>,
+    /// Read and not written, of all restores together (MEM-1).
+    pub(super) held_max: usize,
+    pace: Pace,
     mutant: Mutant,
 }
 
@@ -46,8 +53,22 @@ impl<R: RestoreLog> Restorer<R> {
             active: BTreeMap::new(),
             waiting: vec![],
             outcomes: VecDeque::new(),
+            held_max: HELD_BYTES,
+            pace: Pace::default(),
             mutant: Mutant::None,
         }
+    }
+
+    /// Holds at most `bytes` that are read and not written, and what one step reads.
+    #[must_use]
+    pub fn holding(mut self, bytes: u64) -> Self {
+        self.held_max = usize::try_from(bytes).unwrap_or(usize::MAX).max(1);
+        self
+    }
+
+    /// Bytes that are read and not written.
+    pub fn held_bytes(&self) -> usize {
+        self.active.values().map(Active::held_bytes).sum()
     }
 
     /// Breaks a rule on purpose.
@@ -82,7 +103,7 @@ impl<R: RestoreLog> Restorer<R> {
         self.outcomes.pop_front()
     }
 
-    /// Works until nothing more is to be had before `deadline` or about one chunk was read.
+    /// Works until nothing more is to be had before `deadline` or a few megabytes were read.
     pub fn step(&mut self, now: Now, deadline: Duration) {
         for (job, at, attempts) in std::mem::take(&mut self.waiting) {
             if now.mono >= at {
@@ -91,13 +112,21 @@ impl<R: RestoreLog> Restorer<R> {
                 self.waiting.push((job, at, attempts));
             }
         }
+        self.end_writes();
+        let step_max = STEP_BYTES.min(self.held_max / 4).max(1);
         let mut read = 0;
         let mut wait = deadline;
-        while read < CHUNK_BYTES
+        while read < step_max
             && let Some(event) = self.log.poll(wait)
         {
             wait = now.mono;
             read += self.handle(event, now);
+            self.write_down(now);
+        }
+        if let Some(progress) = self.pace.look(self.active.values(), now.mono) {
+            let Progress { tasks, remaining, mb_per_second, eta } = progress;
+            tracing::info!(tasks, remaining_records = remaining, eta = ?eta,
+                "restoring at {mb_per_second:.1} MB/s");
         }
     }
 
@@ -105,17 +134,7 @@ impl<R: RestoreLog> Restorer<R> {
         match self.stores.open(&job.name) {
             Ok(store) => {
                 self.log.submit(RestoreRequest::Bounds { partition: job.changelog.clone() });
-                let active = Active {
-                    store,
-                    bounds: None,
-                    next: Offset(0),
-                    marker: None,
-                    chunk: BTreeMap::new(),
-                    chunk_bytes: 0,
-                    records: 0,
-                    whole: false,
-                    job,
-                };
+                let active = Active::new(job, store);
                 self.active.insert(active.job.changelog.clone(), active);
             }
             Err(StateError::Damaged { store, reason }) => {
@@ -141,7 +160,7 @@ impl<R: RestoreLog> Restorer<R> {
     fn handle(&mut self, event: RestoreEvent<R::Batch>, now: Now) -> usize {
         match event {
             RestoreEvent::Bounds { partition, result } => self.start(&partition, result, now),
-            RestoreEvent::Records(batch) => return self.apply(&batch, now),
+            RestoreEvent::Records(batch) => return self.apply(&batch),
             RestoreEvent::CaughtUp { partition, position } => {
                 self.caught_up(&partition, position, now);
             }
@@ -210,38 +229,28 @@ impl<R: RestoreLog> Restorer<R> {
         Ok(())
     }
 
-    fn apply(&mut self, batch: &R::Batch, now: Now) -> usize {
+    fn apply(&mut self, batch: &R::Batch) -> usize {
         let mut bytes = 0;
-        let mut full: Vec<TopicPartition> = vec![];
         let mut failed: Vec<(TopicPartition, RestoreError)> = vec![];
-        for index in 0..batch.len() {
-            let record = batch.record(index);
+        let mut index = 0;
+        while index < batch.len() {
+            let first = batch.record(index);
             let partition =
-                TopicPartition { topic: record.topic.clone(), partition: record.partition };
-            let Some(active) = self.active.get_mut(&partition) else { continue };
-            if record.offset < active.next || failed.iter().any(|(p, _)| *p == partition) {
+                TopicPartition { topic: first.topic.clone(), partition: first.partition };
+            let end = run_end(batch, index);
+            // Of one partition: looked up once.
+            let from = std::mem::replace(&mut index, end);
+            let Some(active) = self.active.get_mut(&partition).filter(|a| !a.finishing) else {
                 continue;
-            }
-            bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-            match active.take(record.key, record.value) {
-                Ok(()) => active.next = record.offset.next(),
-                Err(error) => {
+            };
+            match active.take_run(batch, from..end) {
+                Ok(taken) => bytes += taken,
+                Err((offset, error)) => {
                     let task = active.job.name.clone();
-                    let changelog = format!("{partition}@{}", record.offset);
+                    let changelog = format!("{partition}@{offset}");
                     let reason = error.to_string();
                     failed.push((partition, RestoreError::Unreadable { task, changelog, reason }));
-                    continue;
                 }
-            }
-            if active.chunk_bytes >= CHUNK_BYTES && !full.contains(&partition) {
-                full.push(partition);
-            }
-        }
-        for partition in full {
-            if let Some(active) = self.active.get_mut(&partition)
-                && let Err(error) = active.write(false, now)
-            {
-                failed.push((partition, error.into()));
             }
         }
         for (partition, error) in failed {
@@ -252,7 +261,7 @@ impl<R: RestoreLog> Restorer<R> {
 
     /// The reader stands at the last stable offset.
     fn caught_up(&mut self, partition: &TopicPartition, position: Offset, now: Now) {
-        let Some(active) = self.active.get_mut(partition) else { return };
+        let Some(active) = self.active.get_mut(partition).filter(|a| !a.finishing) else { return };
         let Some(bounds) = active.bounds else { return };
         if position < bounds.end {
             self.progress(partition, PartitionBounds { last_stable: position, ..bounds });
@@ -277,14 +286,27 @@ impl<R: RestoreLog> Restorer<R> {
         if let Err(error) = active.finish(now) {
             return self.give_up(partition, error.into());
         }
+        self.log.submit(RestoreRequest::Stop { partition: partition.clone() });
+        // A store that writes at once is done already.
+        match active.poll_write() {
+            Ok(true) => self.done(partition),
+            Ok(false) => {}
+            Err(error) => self.give_up(partition, error.into()),
+        }
+    }
+
+    /// Hands a restored store over.
+    pub(super) fn done(&mut self, partition: &TopicPartition) {
         if let Some(active) = self.active.remove(partition) {
-            self.log.submit(RestoreRequest::Stop { partition: partition.clone() });
+            tracing::info!(task = %active.job.name, records = active.records, bytes = active.bytes,
+                "restored");
             self.outcomes.push_back(RestoreOutcome::Done {
                 task: active.job.task,
                 store: active.store,
                 marker: active.marker,
                 changelog_next: active.next,
                 records: active.records,
+                bytes: active.bytes,
             });
         }
     }
@@ -318,7 +340,7 @@ impl<R: RestoreLog> Restorer<R> {
         self.give_up(partition, RestoreError::Unreadable { task, changelog, reason });
     }
 
-    fn give_up(&mut self, partition: &TopicPartition, error: RestoreError) {
+    pub(super) fn give_up(&mut self, partition: &TopicPartition, error: RestoreError) {
         if let Some(active) = self.active.remove(partition) {
             self.log.submit(RestoreRequest::Stop { partition: partition.clone() });
             self.fail(&active.job, error);
@@ -334,3 +356,7 @@ impl<R: RestoreLog> Restorer<R> {
         });
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "restorer_tests.rs"]
+mod tests;

@@ -18,7 +18,6 @@ use crate::{
             slot::{Question, Slot},
             thread::{Failure, StreamThread},
         },
-        task::Task,
     },
     state::EpochId,
 };
@@ -29,12 +28,14 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_millis(50);
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Hands queued records to their producers, in epoch order, and reports sealed epochs as sent.
     pub(super) fn send(&mut self, now: Now) {
+        self.queue_is_full = false;
         for index in 0..self.epochs.len() {
             let epoch = &mut self.epochs[index];
             let number = epoch.number;
             let Some(lane) = self.machine.may_send(number) else { return };
             let all = epoch.buffer.send(&mut self.log, lane, &self.plan.topics);
             if !all || !epoch.sealed {
+                self.queue_is_full = !all;
                 return;
             }
             if let Some(EpochAction::Flush { lane, .. }) =
@@ -287,39 +288,6 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             set(&mut epoch.sample, now.mono.saturating_sub(epoch.since).as_secs_f64());
             epoch.since = now.mono;
         }
-    }
-
-    /// Spills, evictions and purges, within the thread's budgets.
-    pub(super) fn settle(&mut self, now: Now) {
-        let state = self.settings.state.clone();
-        let total: usize = self.open_tasks().map(Task::committed_bytes).sum();
-        let over = total as u64 > state.spill_bytes.as_u64();
-        let open = self.open_tasks().count().max(1);
-        let budget = usize::try_from(state.cache_bytes.as_u64()).unwrap_or(usize::MAX) / open;
-        let mut failed = None;
-        for (id, slot) in &mut self.slots {
-            let Slot::Open { task, spilled_at, .. } = &mut slot.slot else { continue };
-            if task.resident_bytes() > budget
-                && let Err(error) = task.evict(budget)
-            {
-                failed = Some((*id, error));
-            }
-            let due = now.mono >= *spilled_at + state.spill_interval;
-            if (over || due) && task.committed_bytes() > 0 {
-                match task.spill(now.wall) {
-                    Ok(()) => self.counters.spills += 1,
-                    Err(error) => failed = Some((*id, error)),
-                }
-                *spilled_at = now.mono;
-            } else if due {
-                *spilled_at = now.mono;
-            }
-        }
-        if let Some((id, error)) = failed {
-            let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
-            self.fail(Failure::State(format!("task {task}: {error}")));
-        }
-        self.purge(now);
     }
 }
 

@@ -4,9 +4,9 @@
 //! (what the group gives and takes), `lifecycle` (a task from assignment to running), `processing`
 //! (records into the running epoch), `commit` (the epoch's actions), `events` (what the log says),
 //! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
-//! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics that change),
-//! `publishing` (its status), `markers` (commits whose marker
-//! never comes);
+//! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics
+//! that change), `markers` (commits whose marker never comes), `memory` (what it may hold),
+//! `publishing` (its status);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
@@ -15,6 +15,7 @@ mod events;
 mod lifecycle;
 mod markers;
 mod membership;
+mod memory;
 mod orphans;
 mod processing;
 mod publishing;

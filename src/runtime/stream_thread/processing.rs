@@ -37,7 +37,13 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         if self.failure.is_some() || !self.machine.may_process() {
             return false;
         }
+        self.memory_short = self.memory_is_short();
         self.touch_due_tasks(now);
+        if self.memory_short {
+            self.counters.memory_waits += 1;
+            return false;
+        }
+        self.weigh();
         let mut budget = RECORDS_PER_STEP;
         while let Some(mut pending) = self.pending.pop_front() {
             let done = self.process_batch(&mut pending, &mut budget, now);
@@ -59,7 +65,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .iter()
             .filter_map(|(id, state)| match &state.slot {
                 Slot::Open { task, starting, checking: None, recommit_at, .. } => (!task.touched
-                    && (task.timers_due(now.wall)
+                    && ((task.timers_due(now.wall) && !self.memory_short)
                         || (*starting && task.oldest_sealed().is_none())
                         || now.mono >= *recommit_at))
                     .then_some(*id),
@@ -141,10 +147,15 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         now: Now,
     ) -> bool {
         let limits = self.settings.epoch;
+        let cache_max = self.memory_budget().step_ends_above();
+        let bounded = !self.settings.mutant.memory_unbounded();
         let Some(epoch) = self.epochs.back_mut() else { return false };
         let Some(Slot::Open { task, .. }) = self.slots.get_mut(&id).map(|s| &mut s.slot) else {
             return false;
         };
+        // Of the other tasks; this one's is looked up after each record.
+        epoch.dirty = epoch.dirty.saturating_sub(task.dirty_bytes() as u64);
+        self.resident_bytes = self.resident_bytes.saturating_sub(task.resident_bytes() as u64);
         let mut skipped = vec![];
         let mut work = Work {
             buffer: &mut epoch.buffer,
@@ -165,17 +176,27 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             if record.offset < expected.next {
                 continue;
             }
+            let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
             if let Err(error) = task.process(input, &record, &mut work) {
                 let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
                 failed = Some((place, error));
                 break;
             }
             epoch.records += 1;
+            epoch.input_bytes += bytes as u64;
             *budget -= 1;
-            if epoch.records >= limits.max_records || work.buffer.bytes() >= limits.max_bytes {
+            let dirty = epoch.dirty + task.dirty_bytes() as u64;
+            let weight = work.buffer.bytes() + epoch.input_bytes + dirty;
+            if epoch.records >= limits.max_records || (bounded && weight >= limits.max_bytes) {
                 break;
             }
+            if bounded && self.resident_bytes + task.resident_bytes() as u64 > cache_max {
+                // The step's end evicts.
+                *budget = 0;
+            }
         }
+        epoch.dirty += task.dirty_bytes() as u64;
+        self.resident_bytes += task.resident_bytes() as u64;
         self.counters.records_in += epoch.records - epoch.counted;
         epoch.counted = epoch.records;
         epoch.tasks.insert(id);
@@ -226,9 +247,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn epoch_is_full(&self, now: Now) -> bool {
-        self.epochs
-            .back()
-            .is_some_and(|e| self.machine.seal_due(now.mono, e.records, e.buffer.bytes()))
+        self.epochs.back().is_some_and(|e| {
+            let weight = e.buffer.bytes() + e.input_bytes + e.dirty;
+            // What cannot be evicted before a seal brings the seal about.
+            let bytes = if self.cache_is_full { u64::MAX } else { weight };
+            self.machine.seal_due(now.mono, e.records, bytes)
+        })
     }
 
     /// SEAL, when the machine says that it is time.
@@ -268,6 +292,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         now: Now,
     ) -> Result<(), (TaskId, OperatorError)> {
         let id = EpochId { epoch: epoch.number, incarnation: self.settings.incarnation };
+        let bytes_max = self.settings.epoch.max_bytes;
         let mut skipped = vec![];
         let mut result = Ok(());
         for (task_id, state) in &mut self.slots {
@@ -283,7 +308,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 verdicts: &self.verdicts,
                 now: now.wall,
             };
-            match task.seal(id, &mut work) {
+            match task.seal(id, &mut work, bytes_max) {
                 Ok(written) => self.counters.changelog_records += written,
                 Err(error) => {
                     result = Err((*task_id, error));
@@ -313,6 +338,8 @@ impl EpochData {
             buffer: EpochBuffer::default(),
             tasks: std::collections::BTreeSet::new(),
             records: 0,
+            input_bytes: 0,
+            dirty: 0,
             counted: 0,
             sealed: false,
             delivered: vec![],

@@ -38,6 +38,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .flat_map(|task| &task.inputs)
             .map(|input| (input.partition.clone(), input.next.0))
             .collect();
+        let memory = self.memory();
         let mut samples = std::mem::take(&mut self.samples);
         let counters = self.counters.clone();
         let (joined, phase) = (self.joined, self.machine.shown_phase());
@@ -48,6 +49,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             status.epoch = epoch;
             status.tasks = tasks;
             status.counters = counters;
+            status.memory = memory;
             status.positions = positions;
             status.epochs.append(&mut samples);
             let over = status.epochs.len().saturating_sub(EPOCH_SAMPLES_MAX);

@@ -116,9 +116,17 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
     pub(super) purging: Purging,
     pub(super) orphans: Orphans,
+    /// Bytes of resident entries of all tasks, as of the last record.
+    pub(super) resident_bytes: u64,
+    /// What is resident cannot be evicted before the epoch is sealed.
+    pub(super) cache_is_full: bool,
+    /// Records wait for memory.
+    pub(super) memory_short: bool,
     /// For the mutant that never takes a fresh one.
     #[cfg(feature = "mutants")]
     pub(super) first_membership: Option<crate::runtime::GroupMetadata>,
+    /// The client takes no more records until some are acknowledged.
+    pub(super) queue_is_full: bool,
 }
 
 /// Events handled in one step.
@@ -164,8 +172,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             out_of_range: BTreeMap::new(),
             purging: Purging::default(),
             orphans: Orphans::default(),
+            resident_bytes: 0,
+            cache_is_full: false,
+            memory_short: false,
             #[cfg(feature = "mutants")]
             first_membership: None,
+            queue_is_full: false,
         }
     }
 
@@ -195,7 +207,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         self.settle(now);
         let mut wait = if more { now.mono } else { self.wait_until(now).min(deadline) };
         for _ in 0..EVENTS_PER_STEP {
-            let want_records = self.pending.is_empty() && self.failure.is_none();
+            let want_records =
+                self.pending.is_empty() && self.failure.is_none() && !self.memory_short;
             let Some(event) = self.log.poll(wait, want_records) else { break };
             wait = now.mono;
             self.handle(event, now);
@@ -287,7 +300,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     fn wait_until(&self, now: Now) -> Duration {
-        let tick = if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
+        let tick = if self.memory_short || self.queue_is_full {
+            // Neither a spill's end nor an acknowledgement is an event.
+            Duration::from_millis(1)
+        } else if self.slots.values().all(|s| matches!(s.slot, Slot::Open { .. })) {
             Duration::from_millis(100)
         } else {
             Duration::from_millis(5)

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::state::{ByteStore, ByteStores, Entry, Positions, StateError};
+use crate::state::{
+    ByteStore, ByteStores, Entry, FrozenChanges, Positions, StateError, write_at_once,
+};
 
 /// Byte stores in memory. Clones share the stores; a store is open once at a time and outlives its
 /// closing, not the process.
@@ -95,6 +97,22 @@ impl ByteStore for MemoryByteStore {
             image.bytes -= old.map_or(0, |old| (key.len() + old.len()) as u64);
         }
         image.positions = Some(positions.clone());
+        Ok(())
+    }
+
+    fn begin_write(
+        &mut self,
+        changes: Arc<dyn FrozenChanges>,
+        positions: Positions,
+    ) -> Result<(), StateError> {
+        write_at_once(self, &*changes, &positions)
+    }
+
+    fn poll_write(&mut self) -> Result<bool, StateError> {
+        Ok(true)
+    }
+
+    fn finish_write(&mut self) -> Result<(), StateError> {
         Ok(())
     }
 

@@ -1,25 +1,59 @@
 //! The byte store of one task in RocksDB.
 
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
+};
+
 use rocksdb::{DB, Direction, Error, ErrorKind, FlushOptions, IteratorMode, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
 
-use super::position_frame::{self, PositionError};
-use crate::state::{ByteStore, Entry, Positions, StateError, keys::POSITIONS_KEY};
+use super::{
+    position_frame::{self, PositionError},
+    rocksdb_stores::SharedResources,
+    spiller::SpillJob,
+};
+use crate::state::{ByteStore, Entry, FrozenChanges, Positions, StateError, keys::POSITIONS_KEY};
 
 /// An open RocksDB.
 pub(super) struct RocksDbByteStore {
     name: String,
-    path: String,
-    db: DB,
+    path: PathBuf,
+    db: Arc<DB>,
+    shared: Arc<SharedResources>,
+    /// The outcome of the write in progress.
+    writing: Option<Receiver<Result<(), StateError>>>,
 }
 
 impl RocksDbByteStore {
     /// Wraps an open database, whose positions are checked. Errors: they are damaged, or newer
     /// than this version.
-    pub(super) fn new(name: &str, path: String, db: DB) -> Result<Self, StateError> {
-        let store = Self { name: name.to_owned(), path, db };
+    pub(super) fn new(
+        name: &str,
+        path: PathBuf,
+        db: DB,
+        shared: Arc<SharedResources>,
+    ) -> Result<Self, StateError> {
+        let store = Self { name: name.to_owned(), path, db: Arc::new(db), shared, writing: None };
         store.positions()?;
         Ok(store)
+    }
+
+    fn framed(&self, positions: &Positions) -> Result<Vec<u8>, StateError> {
+        position_frame::encode(positions).map_err(|error| StateError::Store {
+            store: self.name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn writer_is_gone(&self) -> StateError {
+        StateError::Store {
+            store: self.name.clone(),
+            reason: "the thread that writes state has ended".to_owned(),
+        }
     }
 
     fn failed(&self, error: Error) -> StateError {
@@ -71,6 +105,7 @@ impl ByteStore for RocksDbByteStore {
         changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
         positions: &Positions,
     ) -> Result<(), StateError> {
+        self.finish_write()?;
         let mut batch = WriteBatch::default();
         for (key, value) in changes {
             match value {
@@ -78,14 +113,51 @@ impl ByteStore for RocksDbByteStore {
                 None => batch.delete(key),
             }
         }
-        let framed = position_frame::encode(positions).map_err(|error| StateError::Store {
-            store: self.name.clone(),
-            reason: error.to_string(),
-        })?;
-        batch.put(POSITIONS_KEY, framed);
+        batch.put(POSITIONS_KEY, self.framed(positions)?);
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
+    }
+
+    fn begin_write(
+        &mut self,
+        changes: Arc<dyn FrozenChanges>,
+        positions: Positions,
+    ) -> Result<(), StateError> {
+        self.finish_write()?;
+        let job = SpillJob {
+            store: self.name.clone(),
+            path: self.path.clone(),
+            db: Arc::clone(&self.db),
+            options: self.shared.options(),
+            changes,
+            positions: self.framed(&positions)?,
+        };
+        self.writing = Some(self.shared.spiller().begin(job)?);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Result<bool, StateError> {
+        let Some(writing) = &self.writing else { return Ok(true) };
+        let outcome = match writing.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(false),
+            Err(TryRecvError::Disconnected) => Err(self.writer_is_gone()),
+            Ok(outcome) => outcome,
+        };
+        self.writing = None;
+        outcome.map(|()| true)
+    }
+
+    fn finish_write(&mut self) -> Result<(), StateError> {
+        match self.writing.take().map(|writing| writing.recv()) {
+            None => Ok(()),
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(self.writer_is_gone()),
+        }
+    }
+
+    fn discard(&mut self, changes: Arc<dyn FrozenChanges>) {
+        self.shared.spiller().discard(changes);
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
@@ -98,9 +170,10 @@ impl ByteStore for RocksDbByteStore {
         let framed = self.db.get(POSITIONS_KEY).map_err(|error| self.failed(error))?;
         let decoded = framed.map(|framed| position_frame::decode(&framed)).transpose();
         decoded.map_err(|error| match error {
-            PositionError::Newer(_) => {
-                StateError::Foreign { path: self.path.clone(), reason: error.to_string() }
-            }
+            PositionError::Newer(_) => StateError::Foreign {
+                path: self.path.display().to_string(),
+                reason: error.to_string(),
+            },
             PositionError::Damaged(_) => {
                 StateError::Damaged { store: self.name.clone(), reason: error.to_string() }
             }
@@ -110,5 +183,18 @@ impl ByteStore for RocksDbByteStore {
     fn size_bytes(&self) -> u64 {
         let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
         property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+
+    fn shared_memory_bytes(&self) -> u64 {
+        self.shared.memory_bytes()
+    }
+}
+
+impl Drop for RocksDbByteStore {
+    /// The directory is free for another owner once this is gone: so is the writer.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_write() {
+            tracing::warn!(store = %self.name, %error, "the last write failed");
+        }
     }
 }

@@ -11,6 +11,7 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Options, WriteBuf
 use super::{
     RocksDbSettings,
     rocksdb_store::{RocksDbByteStore, state_error},
+    spiller::{Spiller, TABLE_FILE},
 };
 use crate::state::{ByteStore, ByteStores, StateError};
 
@@ -26,6 +27,7 @@ const LOG_FILE_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct SharedResources {
     cache: Cache,
     write_buffers: WriteBufferManager,
+    spiller: Spiller,
     settings: RocksDbSettings,
 }
 
@@ -39,10 +41,22 @@ impl SharedResources {
             false,
             cache.clone(),
         );
-        Self { cache, write_buffers, settings }
+        let spiller = Spiller::new(settings.background_threads);
+        Self { cache, write_buffers, spiller, settings }
     }
 
-    fn options(&self) -> Options {
+    /// Who writes.
+    pub(super) fn spiller(&self) -> &Spiller {
+        &self.spiller
+    }
+
+    /// Blocks, indexes, filters and write buffers.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.cache.get_usage() as u64
+    }
+
+    /// The options of a database and of the tables that it takes in.
+    pub(super) fn options(&self) -> Options {
         let mut tables = BlockBasedOptions::default();
         tables.set_block_cache(&self.cache);
         tables.set_bloom_filter(FILTER_BITS_PER_KEY, false);
@@ -95,7 +109,12 @@ impl ByteStores for RocksDbByteStores {
         let path = self.directory.join(name);
         fs::create_dir_all(&path).map_err(|error| failed(&error))?;
         let db = DB::open(&self.shared.options(), &path).map_err(|e| state_error(name, e))?;
-        let store = RocksDbByteStore::new(name, path.display().to_string(), db)?;
+        // What a crash left of a spill: it was never taken in.
+        match fs::remove_file(path.join(TABLE_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+            _ => {}
+        }
+        let store = RocksDbByteStore::new(name, path, db, Arc::clone(&self.shared))?;
         Ok(Box::new(store))
     }
 

@@ -180,7 +180,8 @@ impl<B: Backend> Run<B> {
         assert_eq!(state.running_bytes(), 0);
         let records: Vec<Record> =
             state.sealed_changes().map(|(k, v)| (k.to_vec(), v.map(<[u8]>::to_vec))).collect();
-        assert!(records.is_sorted_by(|a, b| a.0 < b.0), "one record per key, in key order");
+        let keys: BTreeSet<&Vec<u8>> = records.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys.len(), records.len(), "one record per key");
         self.sealed.push_back((self.running.clone(), records));
     }
 

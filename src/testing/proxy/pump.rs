@@ -48,8 +48,8 @@ struct Link {
     /// The broker's own address.
     broker: String,
     /// For writing; each frame is written whole.
-    to_client: Mutex<TcpStream>,
-    to_broker: Mutex<TcpStream>,
+    to_client: Mutex<Arc<TcpStream>>,
+    to_broker: Mutex<Arc<TcpStream>>,
     /// Who the client says it is.
     client: Mutex<String>,
     pending: Mutex<HashMap<i32, Pending>>,
@@ -59,25 +59,26 @@ struct Link {
 
 /// Carries frames between a client that connected and `broker`, until either closes.
 pub(super) fn carry(shared: Arc<Shared>, broker: String, from_client: TcpStream) -> io::Result<()> {
-    let upstream = Shared::connect(&broker)?;
     from_client.set_nodelay(true)?;
+    // Shared, not cloned: two descriptors per connection, of which there may be hundreds.
+    let (from_client, upstream) = (Arc::new(from_client), Arc::new(Shared::connect(&broker)?));
     let link = Arc::new(Link {
         broker,
-        to_client: Mutex::new(from_client.try_clone()?),
-        to_broker: Mutex::new(upstream.try_clone()?),
+        to_client: Mutex::new(Arc::clone(&from_client)),
+        to_broker: Mutex::new(Arc::clone(&upstream)),
         client: Mutex::new(String::new()),
         pending: Mutex::default(),
         closed: Stop::default(),
         shared,
     });
-    let number = link.shared.register(&[&from_client, &upstream])?;
+    let number = link.shared.register(vec![Arc::clone(&from_client), Arc::clone(&upstream)]);
     let answering = Arc::clone(&link);
     let answers = thread::Builder::new().name("proxy-answers".to_owned()).spawn(move || {
-        let ended = answering.answers(upstream);
+        let ended = answering.answers(&upstream);
         answering.close(ended);
     });
     if answers.is_ok() {
-        let ended = link.requests(from_client);
+        let ended = link.requests(&from_client);
         link.close(ended);
     } else {
         link.close(Ok(()));
@@ -87,7 +88,7 @@ pub(super) fn carry(shared: Arc<Shared>, broker: String, from_client: TcpStream)
 }
 
 impl Link {
-    fn requests(self: &Arc<Self>, mut from_client: TcpStream) -> io::Result<()> {
+    fn requests(self: &Arc<Self>, mut from_client: &TcpStream) -> io::Result<()> {
         let mut lost = false;
         while let Some(body) = frame::read(&mut from_client)? {
             let Some(head) = Head::of_request(&body) else {
@@ -129,7 +130,7 @@ impl Link {
             Fault::ResetRequest => {
                 let whole = frame::with_size(&body);
                 let half = whole.get(..whole.len() / 2).unwrap_or_default();
-                lock(&self.to_broker).write_all(half)?;
+                lock(&self.to_broker).as_ref().write_all(half)?;
             }
             Fault::Hold(time) => {
                 let link = Arc::clone(self);
@@ -175,7 +176,7 @@ impl Link {
         }
     }
 
-    fn answers(&self, mut from_broker: TcpStream) -> io::Result<()> {
+    fn answers(&self, mut from_broker: &TcpStream) -> io::Result<()> {
         while let Some(body) = frame::read(&mut from_broker)? {
             let correlation = frame::correlation_of_answer(&body).unwrap_or_default();
             let Some(pending) = lock(&self.pending).remove(&correlation) else { continue };
@@ -191,7 +192,7 @@ impl Link {
                 Fate::Reset => {
                     let whole = frame::with_size(&body);
                     let half = whole.get(..whole.len() / 2).unwrap_or_default();
-                    let broken = lock(&self.to_client).write_all(half);
+                    let broken = lock(&self.to_client).as_ref().write_all(half);
                     self.shared.count(pending.api, Fault::ResetAnswer.name());
                     return broken;
                 }
@@ -219,8 +220,8 @@ impl Link {
     }
 }
 
-fn write(stream: &Mutex<TcpStream>, body: &[u8]) -> io::Result<()> {
-    lock(stream).write_all(&frame::with_size(body))
+fn write(stream: &Mutex<Arc<TcpStream>>, body: &[u8]) -> io::Result<()> {
+    lock(stream).as_ref().write_all(&frame::with_size(body))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -178,11 +178,7 @@ mod tests {
 
     const NOT_COORDINATOR: i16 = 16;
 
-    fn refused<R>(request: &R, version: i16) -> R::Response
-    where
-        R: Request + Encodable,
-        R::Response: Decodable + HeaderVersion,
-    {
+    fn refused<R: Request>(request: &R, version: i16) -> R::Response {
         let mut body = BytesMut::new();
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)

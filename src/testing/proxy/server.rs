@@ -25,6 +25,9 @@ use super::{
 /// How long a broker may take to take a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// After a connection could not be taken, the next one is tried after this time.
+const TAKE_AGAIN: Duration = Duration::from_millis(100);
+
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -142,7 +145,7 @@ pub(super) struct Shared {
     listeners: Mutex<BTreeMap<String, SocketAddr>>,
     nodes: Mutex<BTreeMap<i32, String>>,
     /// Open connections, to be closed in the end.
-    streams: Mutex<BTreeMap<u64, Vec<TcpStream>>>,
+    streams: Mutex<BTreeMap<u64, Vec<Arc<TcpStream>>>>,
     next: AtomicU64,
     stop: Stop,
 }
@@ -169,11 +172,10 @@ impl Shared {
         self.stop.wait(time)
     }
 
-    pub(super) fn register(&self, streams: &[&TcpStream]) -> io::Result<u64> {
+    pub(super) fn register(&self, streams: Vec<Arc<TcpStream>>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let clones = streams.iter().map(|stream| stream.try_clone()).collect::<io::Result<_>>()?;
-        lock(&self.streams).insert(number, clones);
-        Ok(number)
+        lock(&self.streams).insert(number, streams);
+        number
     }
 
     pub(super) fn unregister(&self, number: u64) {
@@ -209,7 +211,15 @@ impl Shared {
                 if shared.is_stopping() {
                     return;
                 }
-                let Ok(stream) = stream else { continue };
+                let stream = match stream {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        // No descriptors left, for example: more may come back.
+                        tracing::error!(%error, broker = name, "connection not taken");
+                        shared.wait(TAKE_AGAIN);
+                        continue;
+                    }
+                };
                 let (shared, broker) = (Arc::clone(&shared), name.clone());
                 let carry = move || {
                     // A broker that is down is for the client to find out: its connection closes.

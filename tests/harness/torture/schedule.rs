@@ -52,9 +52,9 @@ impl Tier {
     /// Kills of one instance, where nothing else is asked for.
     pub(super) fn kills(self) -> usize {
         match self {
-            Self::T0 => 20,
-            Self::T1 => 18,
-            Self::T2 => 4 * 18,
+            Self::T0 => 26,
+            Self::T1 => 20,
+            Self::T2 => 4 * 20,
         }
     }
 
@@ -157,15 +157,18 @@ fn others(wish: &Wish, random: &mut fastrand::Rng, round: usize) -> Vec<Fault> {
     faults.push(Fault::Zombie { victim: one(), sleep: Sleep::Both });
     faults.push(Fault::KillTogether { first: one(), count: 2 });
     faults.push(Fault::KillTogether { first: one(), count: instances });
-    faults.push(Fault::Hijack { victim: one(), lane: if round % 2 == 0 { 'a' } else { 'b' } });
+    faults.push(Fault::Hijack {
+        victim: one(),
+        lane: if round.is_multiple_of(2) { 'a' } else { 'b' },
+    });
     faults.push(Fault::Rescale { survivor: one(), to: 6 });
     faults.push(Fault::DiskFull { victim: one() });
     faults.push(Fault::SlowRestore { victim: one() });
     faults.push(Fault::RollWorkers);
     faults.push(Fault::Cut { victim: one(), broker: None, time: CUT });
     if wish.three_brokers {
-        let role = Role::ALL[round % Role::ALL.len()];
-        faults.push(Fault::Cut { victim: one(), broker: Some(role), time: CUT });
+        let broker = Role::ALL.into_iter().cycle().nth(round);
+        faults.push(Fault::Cut { victim: one(), broker, time: CUT });
         let away = |seconds| Duration::from_secs(seconds);
         faults.extend(Role::ALL.map(|role| Fault::Broker { role, away: away(2) }));
         faults.push(Fault::RollBrokers);

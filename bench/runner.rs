@@ -1,0 +1,172 @@
+//! `run`: workload after workload, then the table, the JSON and the picture.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::{
+    picture, process, report,
+    session::{Comparison, Session, Size},
+    systems::{Place, System},
+    target::Target,
+    workloads,
+};
+
+/// `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The broker.
+    #[arg(long)]
+    bootstrap: String,
+    /// Its process.
+    #[arg(long)]
+    broker_pid: u32,
+    /// Its log directory.
+    #[arg(long)]
+    broker_data: PathBuf,
+    /// State and logs of runs.
+    #[arg(long)]
+    directory: PathBuf,
+    /// The Kafka Streams program with its jars.
+    #[arg(long)]
+    peer: PathBuf,
+    /// The tidemill binary, whose size is measured.
+    #[arg(long)]
+    tidemill: PathBuf,
+    /// Where results are written.
+    #[arg(long)]
+    out: PathBuf,
+    /// Everything in under five minutes on a quiet machine: one run each, small inputs.
+    #[arg(long)]
+    quick: bool,
+    /// Only these workloads; may be repeated.
+    #[arg(long = "workload", value_name = "W2")]
+    workloads: Vec<String>,
+    /// Records of a backlog.
+    #[arg(long)]
+    records: Option<u64>,
+    /// Runs of each system.
+    #[arg(long)]
+    repetitions: Option<usize>,
+}
+
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Results<'a> {
+    version: &'static str,
+    size: Size,
+    machine: String,
+    invalid: &'a [String],
+    targets: &'a [Target],
+    comparisons: &'a [Comparison],
+}
+
+/// Measures.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    end_with_signals()?;
+    let size = Size {
+        quick: arguments.quick,
+        records: arguments.records.unwrap_or(if arguments.quick { 2_000_000 } else { 5_000_000 }),
+        repetitions: arguments.repetitions.unwrap_or(if arguments.quick { 1 } else { 5 }),
+        paced_s: if arguments.quick { 10.0 } else { 40.0 },
+    };
+    fs::create_dir_all(&arguments.directory)?;
+    let place = Place {
+        bootstrap: arguments.bootstrap.clone(),
+        broker_pid: arguments.broker_pid,
+        broker_data: arguments.broker_data.clone(),
+        directory: arguments.directory.canonicalize()?,
+        peer: arguments.peer.clone(),
+        program: std::env::current_exe()?,
+        tidemill: arguments.tidemill.clone(),
+    };
+    let mut session = Session::new(place, size)?;
+    for workload in chosen(&arguments.workloads)? {
+        report::line(format_args!("\n== {}: {}", workload.name, workload.about));
+        (workload.run)(&mut session).with_context(|| workload.name)?;
+    }
+    conclude(&session, &arguments.out)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static workloads::Workload>> {
+    let known = || workloads::ALL.iter().map(|workload| workload.name);
+    if let Some(unknown) = names.iter().find(|name| !known().any(|known| known == **name)) {
+        bail!(
+            "there is no workload {unknown}; there are {}",
+            known().collect::<Vec<_>>().join(", ")
+        );
+    }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    Ok(workloads::ALL.iter().filter(|workload| wanted(workload.name)).collect())
+}
+
+fn conclude(session: &Session, out: &Path) -> Result<ExitCode> {
+    let results = Results {
+        version: env!("CARGO_PKG_VERSION"),
+        size: session.size,
+        machine: machine(),
+        invalid: &session.invalid,
+        targets: &session.targets,
+        comparisons: &session.comparisons,
+    };
+    fs::create_dir_all(out)?;
+    fs::write(out.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
+    for theme in picture::THEMES {
+        let name = format!("results-{}.svg", theme.name);
+        fs::write(out.join(name), picture::draw(&session.comparisons, &session.targets, theme))?;
+    }
+    report::line("\nTargets");
+    for target in &session.targets {
+        report::line(target.line());
+    }
+    report::line(format_args!("\nwritten: {}/results.json, results-*.svg", out.display()));
+    for reason in &session.invalid {
+        report::line(format_args!("INVALID: {reason}"));
+    }
+    let runs = session.comparisons.iter().flat_map(|comparison| &comparison.runs);
+    let wrong = runs.filter(|run| run.system == System::Tidemill && !run.verdict.holds()).count();
+    Ok(ExitCode::from(match (session.invalid.is_empty(), wrong) {
+        (false, _) => 2,
+        (true, 0) => 0,
+        (true, _) => 1,
+    }))
+}
+
+/// Processor and kernel, as the kernel names them.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let models = cpus.lines().filter_map(|line| line.strip_prefix("model name"));
+    let model = models.clone().next().unwrap_or_default().trim_start_matches([' ', '\t', ':']);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{} x {model}, Linux {}", models.count(), kernel.trim())
+}
+
+/// Ends all children when this program is ended by SIGINT or SIGTERM.
+fn end_with_signals() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wait = move || {
+        runtime.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            process::kill_all();
+            std::process::exit(130);
+        });
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("no thread")?;
+    Ok(())
+}

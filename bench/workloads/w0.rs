@@ -1,0 +1,39 @@
+//! W0: pass-through, one to one, at epochs of 100 ms and 1 s.
+
+use anyhow::Result;
+
+use super::{EPOCH_MS, UNIFORM, Workload};
+use crate::{
+    session::{Session, entry},
+    systems::{Operation, System},
+    target::Target,
+};
+
+pub(super) const WORKLOAD: Workload = Workload { name: "W0", about: "pass-through", run };
+
+const LONG_EPOCH_MS: u64 = 1_000;
+
+fn run(session: &mut Session) -> Result<()> {
+    let streams = System::Streams { cache_mib: 0 };
+    let entries = [
+        entry(System::L1, EPOCH_MS),
+        entry(System::L2, EPOCH_MS),
+        entry(System::L2, LONG_EPOCH_MS),
+        entry(System::Tidemill, EPOCH_MS),
+        entry(System::Tidemill, LONG_EPOCH_MS),
+        entry(streams, EPOCH_MS),
+    ];
+    let found = session.compare("W0 pass-through", Operation::Map, UNIFORM, &entries)?;
+    let known = [
+        (entry(System::L2, EPOCH_MS), 1.26),
+        (entry(System::L2, LONG_EPOCH_MS), 0.94),
+        (entry(streams, EPOCH_MS), 2.1),
+    ];
+    session.check_not_slowed(&found, &known);
+    for (epoch_ms, bound) in [(EPOCH_MS, 0.75), (LONG_EPOCH_MS, 0.9)] {
+        let ratio = found.speed(System::Tidemill, epoch_ms) / found.speed(System::L2, epoch_ms);
+        let what = format!("records per CPU-s against L2({epoch_ms} ms)");
+        session.targets.push(Target::at_least("W0", what, ratio, bound, "x"));
+    }
+    Ok(())
+}
