@@ -91,13 +91,17 @@ impl FrozenChanges for ChangeLog {
                 .then_with(|| self.key(*a).cmp(self.key(*b)))
                 .then(b.start.cmp(&a.start))
         });
-        let mut last: Option<&[u8]> = None;
+        let mut last: Option<Place> = None;
         for place in sorted {
-            let key = self.key(place);
-            if last != Some(key) {
-                take(key, self.value(place))?;
+            let again = |last: Place| {
+                last.prefix == place.prefix
+                    && last.key == place.key
+                    && self.key(last) == self.key(place)
+            };
+            if !last.is_some_and(again) {
+                take(self.key(place), self.value(place))?;
             }
-            last = Some(key);
+            last = Some(place);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod resident;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod scan;
+mod spill;
 #[cfg(test)]
 mod suite;
 mod task_state;

@@ -8,6 +8,9 @@ const TABLE_SHARE: usize = 10;
 /// Headers and roundings of the allocator for a key and a value on the heap.
 const HEAP_OVERHEAD: usize = 32;
 
+/// Stands among the changed entries for one that was evicted.
+pub(crate) const GONE: Slot = u32::MAX;
+
 /// The number of an entry's slot.
 pub(crate) type Slot = u32;
 
@@ -42,8 +45,8 @@ impl<K, V> Resident<K, V> {
         size_of::<Option<Self>>() + TABLE_SHARE + HEAP_OVERHEAD + self.bytes as usize
     }
 
-    /// What it takes in an overlay, roughly.
-    pub(crate) fn overlay_bytes(&self) -> usize {
-        ENTRY_OVERHEAD + self.bytes as usize
+    /// What it takes in an overlay, roughly, if the running epoch changed it; 0 else.
+    pub(crate) fn changed_bytes(&self) -> usize {
+        if self.is_changed() { ENTRY_OVERHEAD + self.bytes as usize } else { 0 }
     }
 }

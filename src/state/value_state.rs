@@ -5,8 +5,6 @@
 //! store. Resident entries are a cache of the layers below plus the changes of the running epoch;
 //! whatever an uncommitted epoch touched is dropped when it aborts.
 //!
-//! # Epochs
-//!
 //! The running epoch has a number, and an entry remembers the last epoch that touched it: one that
 //! changed it, or in which it was read out of an uncommitted overlay. Entries touched after the
 //! last committed epoch are dropped by `aborted`.
@@ -25,12 +23,9 @@ use crate::{
         Layer, StateError, TaskState,
         key_group::key_group,
         keys,
-        resident::{Resident, Slot, UNCHANGED},
+        resident::{GONE, Resident, Slot, UNCHANGED},
     },
 };
-
-/// Stands in `changed` for an entry that was evicted.
-const GONE: Slot = u32::MAX;
 
 /// The values of one state of one operator in one task.
 pub struct ValueState<K, V> {
@@ -51,7 +46,7 @@ pub struct ValueState<K, V> {
     running: u64,
     committed: u64,
     resident_bytes: usize,
-    /// What the changed entries would take in the overlay, as they were when last encoded.
+    /// Of the changed entries, in the overlay.
     changed_bytes: usize,
     /// Where the clock's hand stands.
     hand: usize,
@@ -127,7 +122,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         entry.touched = running;
         if !entry.is_changed() {
             entry.changed_at = place;
-            self.changed_bytes += entry.overlay_bytes();
+            self.changed_bytes += entry.changed_bytes();
             self.changed.push(slot);
         }
         Ok(f(&mut entry.value))
@@ -230,8 +225,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         self.resident_bytes
     }
 
-    /// Bytes that sealing would put into the overlay, roughly: changed values as they were when
-    /// last encoded.
+    /// Bytes that sealing puts into the overlay, by what changed values were when last encoded.
     pub fn changed_bytes(&self) -> usize {
         self.changed_bytes
     }
@@ -367,9 +361,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         }
         if let Some(Some(entry)) = self.slots.get_mut(slot as usize) {
             self.resident_bytes -= entry.resident_bytes();
-            if entry.is_changed() {
-                self.changed_bytes = self.changed_bytes.saturating_sub(entry.overlay_bytes());
-            }
+            self.changed_bytes -= entry.changed_bytes();
             entry.bytes = u32::try_from(stored.len() + value.len()).unwrap_or(u32::MAX);
             self.resident_bytes += entry.resident_bytes();
             entry.stored = entry.value.is_some();

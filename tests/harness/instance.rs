@@ -241,8 +241,13 @@ impl Instance {
 
     /// Waits until it is ready and has committed at least `epochs` epochs.
     pub(crate) fn wait_ready(&mut self, epochs: u64) -> Result<Status> {
+        self.wait_ready_within(epochs, READY)
+    }
+
+    /// As [`Instance::wait_ready`], with more patience: a large state is restored.
+    pub(crate) fn wait_ready_within(&mut self, epochs: u64, limit: Duration) -> Result<Status> {
         let what = format!("{} to be ready", self.name);
-        let found = clock::wait_for(&what, READY, || {
+        let found = clock::wait_for(&what, limit, || {
             if let Some(status) = self.ended()? {
                 bail!("{} ended with {status}:\n    {}", self.name, self.log_tail());
             }

@@ -30,6 +30,9 @@ const OVER_PERCENT: u64 = 15;
 /// No output for this long means that none will come.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long the restore of all of it may take.
+const RESTORED: Duration = Duration::from_secs(900);
+
 /// `memory-limit`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -81,7 +84,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     instance.wipe()?;
     let began = clock::now();
     instance.start()?;
-    let restored = instance.wait_ready(0)?.counter("restored_records");
+    let ready = instance.wait_ready_within(0, RESTORED)?;
+    let restored = ready.counter("restored_records");
     run.peak = run.peak.max(peak_bytes(&instance)?);
     report::line(format_args!(
         "restored {restored} records in {:.1} s, peak {} MiB",

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::runtime::memory::{ThreadBudget, client::CLIENT_RECORD_OVERHEAD};
 
 fn sum(plan: &MemoryPlan) -> u64 {
     plan.parts().iter().map(|(_, bytes)| bytes).sum()

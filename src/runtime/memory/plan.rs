@@ -1,9 +1,6 @@
-//! One limit for all memory of a process, and how it is shared out (MEM-1).
-//!
-//! Pure: bytes in, bytes out. [`MemoryPlan::split`] gives every part of every stream thread its
-//! share, [`ThreadBudget`] says when a thread evicts, seals early, spills or waits, and
-//! [`MemoryUse`] is what a thread reports. Who enforces it is `stream_thread`, the byte stores and
-//! the client.
+//! How the limit is shared out.
+
+use crate::runtime::memory::{ClientMemory, QueueLimit};
 
 /// Of the limit, in hundredths; together 100.
 const RESERVE: u64 = 15;
@@ -11,7 +8,7 @@ const CACHE: u64 = 23;
 const LAYERS: u64 = 12;
 const EPOCHS: u64 = 15;
 const BYTE_STORE: u64 = 13;
-const FETCH: u64 = 6;
+pub(super) const FETCH: u64 = 6;
 const PRODUCE: u64 = 6;
 const RESTORE: u64 = 10;
 
@@ -21,13 +18,13 @@ const MIB: u64 = 1 << 20;
 pub const LIMIT_MIN: u64 = 64 * MIB;
 
 /// The limit where none is set is at most this.
-const LIMIT_DEFAULT_MAX: u64 = 2048 * MIB;
+pub(super) const LIMIT_DEFAULT_MAX: u64 = 2048 * MIB;
 
 /// Where nothing is known of the machine.
 const MACHINE_UNKNOWN: u64 = 2048 * MIB;
 
 /// What more would not make faster, per thread.
-const FETCH_MAX: u64 = 128 * MIB;
+pub(super) const FETCH_MAX: u64 = 128 * MIB;
 const PRODUCE_MAX: u64 = 256 * MIB;
 const RESTORE_MAX: u64 = 512 * MIB;
 const RESTORE_QUEUE_MAX: u64 = 32 * MIB;
@@ -37,9 +34,6 @@ const EPOCHS_MAX: u64 = 512 * MIB;
 /// An epoch's weight is counted once; what it makes of memory is held up to six times: overlay and
 /// outputs of two epochs, room to grow in both, and what grows in the cache before it is encoded.
 const EPOCH_COPIES: u64 = 6;
-
-/// Client-side cost of a record beside its bytes: librdkafka's message and operation.
-const CLIENT_RECORD_OVERHEAD: u64 = 320;
 
 /// The limit where none is set: half of what the process may have (the smaller of the machine's
 /// memory and the limit of its container), at most 2 GiB.
@@ -300,132 +294,6 @@ fn scale(bytes: u64, weight: u64, weights: u64) -> u64 {
     u64::try_from(u128::from(bytes) * u128::from(weight) / u128::from(weights)).unwrap_or(u64::MAX)
 }
 
-/// How much a queue of the client may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueLimit {
-    /// Bytes of the records.
-    pub bytes: u64,
-    /// Records, since each costs the client memory beside its bytes.
-    pub records: u64,
-}
-
-impl QueueLimit {
-    /// Half for the records' bytes, half for what they cost beside.
-    fn of(share: u64) -> Self {
-        let half = share / 2;
-        Self { bytes: half.max(64 * 1024), records: (half / CLIENT_RECORD_OVERHEAD).max(256) }
-    }
-}
-
-/// The client's queues, of one thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientMemory {
-    /// Fetched records; as much again is with the thread, and in requests on their way.
-    pub fetch: QueueLimit,
-    /// Records of one of two producers.
-    pub produce: QueueLimit,
-    /// Changelog records of restores.
-    pub restore: QueueLimit,
-}
-
-impl Default for ClientMemory {
-    /// Of the default limit on a large machine.
-    fn default() -> Self {
-        let share = LIMIT_DEFAULT_MAX * FETCH / 100;
-        Self {
-            fetch: QueueLimit::of(share.min(FETCH_MAX) / 4),
-            produce: QueueLimit::of(share / 2),
-            restore: QueueLimit::of(share / 4),
-        }
-    }
-}
-
-/// When a thread does something about its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadBudget {
-    /// Typed resident entries, at most.
-    pub cache: u64,
-    /// Committed layers start to be written above this.
-    pub spill: u64,
-    /// An epoch is sealed at this weight.
-    pub epoch: u64,
-}
-
-impl ThreadBudget {
-    /// Resident entries above this are evicted at the end of a step,
-    pub fn evict_above(&self) -> u64 {
-        self.cache / 4 * 3
-    }
-
-    /// down to this,
-    pub fn evict_to(&self) -> u64 {
-        self.cache / 8 * 5
-    }
-
-    /// and above this the step ends at once.
-    pub fn step_ends_above(&self) -> u64 {
-        self.cache / 8 * 7
-    }
-
-    /// Sealed and committed changes above this are waited for: spills and commits come first.
-    pub fn wait_above(&self) -> u64 {
-        self.spill.saturating_mul(2).saturating_add(self.epoch)
-    }
-
-    /// What overlays and layers hold at most, when no single record weighs more than a quarter of
-    /// an epoch.
-    pub fn changes_max(&self) -> u64 {
-        self.wait_above().saturating_add(self.epoch + self.epoch / 2)
-    }
-
-    /// What outputs hold at most.
-    pub fn outputs_max(&self) -> u64 {
-        self.epoch.saturating_mul(4)
-    }
-}
-
-/// What one stream thread holds, in bytes, roughly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemoryUse {
-    /// Typed resident entries.
-    pub cache: u64,
-    /// The index of timers.
-    pub timers: u64,
-    /// Overlays of epochs in progress.
-    pub overlays: u64,
-    /// Committed layers.
-    pub layers: u64,
-    /// Committed layers that are being written.
-    pub spilling: u64,
-    /// Outputs and changelog records that the client has not taken.
-    pub outputs: u64,
-    /// Changes of restores that are not written.
-    pub restore: u64,
-    /// Of the byte stores of the process.
-    pub byte_store: u64,
-}
-
-impl MemoryUse {
-    /// Every part by its name.
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
-        [
-            ("cache", self.cache),
-            ("timers", self.timers),
-            ("overlays", self.overlays),
-            ("layers", self.layers),
-            ("spilling", self.spilling),
-            ("outputs", self.outputs),
-            ("restore", self.restore),
-            ("byte-store", self.byte_store),
-        ]
-    }
-
-    /// Overlays and layers.
-    pub fn changes(&self) -> u64 {
-        self.overlays + self.layers + self.spilling
-    }
-}
-
 #[cfg(test)]
-#[path = "memory_tests.rs"]
+#[path = "plan_tests.rs"]
 mod tests;
