@@ -53,7 +53,7 @@ fn sizes_that_are_not_set_follow_the_memory_limit_and_all_of_them_fit() {
     assert_eq!(state.spill_bytes.as_u64(), plan.spill_bytes());
     let file = "[memory]\nlimit = \"256MiB\"\n[state]\ncache-bytes = \"1GiB\"\n";
     let [found] = &problems(file, &[], &[])[..] else { panic!("one problem") };
-    assert!(found.starts_with("memory.limit"), "{found}");
+    assert!(found.starts_with("setting memory.limit"), "{found}");
     assert!(found.contains("state.cache-bytes makes 1024 MiB"), "{found}");
 }
 

@@ -151,7 +151,8 @@ fn fill(arguments: &Arguments) -> Result<()> {
             stored.clear();
             keys::encode_key(1, key_group(&key, 57_600), &key, b"", &mut stored);
             let noise = (number ^ round << 48).wrapping_mul(0xd1b5_4a32_d192_ed03).to_be_bytes();
-            value[1..].iter_mut().zip(noise.iter().cycle()).for_each(|(to, from)| *to = *from);
+            let bytes = value.iter_mut().skip(1);
+            bytes.zip(noise.iter().cycle()).for_each(|(to, from)| *to = *from);
             send((number % arguments.partitions.max(1) as u64) as i32, &stored, &value)?;
             if number.is_multiple_of(1_000) {
                 producer.poll(Duration::ZERO);

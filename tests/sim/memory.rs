@@ -187,7 +187,10 @@ fn drive(
         match thread.step(now, now.mono) {
             Step::Continue => {}
             Step::Stopped => break,
-            Step::Failed(failure) => panic!("{}", failure.message()),
+            Step::Failed(failure) => {
+                seen.wrong.push(failure.message().to_owned());
+                return seen;
+            }
         }
         look(thread, &mut seen);
         looks += 1;

@@ -357,6 +357,7 @@ impl<R: RestoreLog> Restorer<R> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 #[path = "restorer_tests.rs"]
 mod tests;

@@ -130,8 +130,8 @@ fn restorer(
     stores: Box<dyn ByteStores>,
     bytes: u64,
 ) -> Restorer<FakeLog> {
-    let mut log = FakeLog::default();
-    log.changelogs = (0..partitions).map(|p| (partition(p), changelog(records))).collect();
+    let changelogs = (0..partitions).map(|p| (partition(p), changelog(records))).collect();
+    let log = FakeLog { changelogs, ..FakeLog::default() };
     Restorer::new(log, stores).holding(bytes)
 }
 
