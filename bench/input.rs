@@ -61,7 +61,7 @@ impl Input {
         let amount = mix(!index) % 10_000;
         let _written = write!(
             value,
-            r#"{{"seq":{index:012},"key":"k{number:015}","amount":{amount:05},"note":""#
+            r#"{{"seq":"{index:012}","key":"k{number:015}","amount":{amount},"note":""#
         );
         value.resize(VALUE_BYTES - 2, b'x');
         value.extend_from_slice(b"\"}");
@@ -77,7 +77,7 @@ pub(crate) fn key_number(key: &[u8]) -> Result<u64> {
 
 /// The number of a record, of its value.
 pub(crate) fn sequence(value: &[u8]) -> Result<u64> {
-    let text = std::str::from_utf8(value.get(7..19).unwrap_or_default())?;
+    let text = std::str::from_utf8(value.get(8..20).unwrap_or_default())?;
     text.parse().with_context(|| format!("sequence {text:?}"))
 }
 

@@ -125,7 +125,7 @@ impl Session {
         let measured = Run::start(&self.place, &self.cluster, &job)
             .and_then(|run| run.measure(self.size.records, entry.paced.then_some(paced)))
             .with_context(|| {
-                format!("{} (logs in {:?})", job.system, job.directory(&self.place))
+                format!("{} (logs in {})", job.system, job.directory(&self.place).display())
             })?;
         run::clean(&self.place, &self.cluster, &job)?;
         Ok(measured)

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, UNIFORM, Workload};
+use super::workload::{EPOCH_MS, UNIFORM, Workload};
 use crate::{
     session::{Session, entry},
     systems::{Operation, System},

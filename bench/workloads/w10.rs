@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, UNIFORM, Workload};
+use super::workload::{EPOCH_MS, UNIFORM, Workload};
 use crate::{
     changelog, clock,
     input::PARTITIONS,

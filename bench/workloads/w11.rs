@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rdkafka::{Message, consumer::BaseConsumer, error::KafkaError};
 
-use super::{EPOCH_MS, UNIFORM, Workload};
+use super::workload::{EPOCH_MS, UNIFORM, Workload};
 use crate::{
     clock,
     cluster::is_passing,

@@ -6,7 +6,7 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context, Result, bail};
 use rdkafka::Message;
 
-use super::{EPOCH_MS, Workload};
+use super::workload::{EPOCH_MS, Workload};
 use crate::{
     clock,
     cluster::{Cluster, is_passing},

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, UNIFORM, Workload};
+use super::workload::{EPOCH_MS, UNIFORM, Workload};
 use crate::{
     run::Measured,
     session::{Comparison, Entry, Session, entry},

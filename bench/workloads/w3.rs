@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, HOT, Workload};
+use super::workload::{EPOCH_MS, HOT, Workload};
 use crate::{
     changelog::Changelog,
     run::Measured,

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, Workload};
+use super::workload::{EPOCH_MS, Workload};
 use crate::{
     input::{Input, Keys},
     load, report, run,

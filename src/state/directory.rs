@@ -84,6 +84,7 @@ impl StateDirectory {
 
     /// Makes the directories of one process share caches, write buffers and threads (MEM-1). Call
     /// it before the first store is opened.
+    #[cfg_attr(not(feature = "rocksdb"), allow(unused_variables))]
     pub fn share_memory(directories: &mut [Self]) {
         #[cfg(feature = "rocksdb")]
         if let Some((first, others)) = directories.split_first_mut() {
@@ -91,8 +92,6 @@ impl StateDirectory {
                 other.rocksdb = std::sync::Arc::clone(&first.rocksdb);
             }
         }
-        #[cfg(not(feature = "rocksdb"))]
-        let _nothing_is_shared = directories;
     }
 
     /// The id of this instance: the same at every start in this directory.
