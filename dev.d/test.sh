@@ -2,7 +2,7 @@
 # line adds up all runners' own counts; a stage without a runner counts as one check.
 
 # Every kind of fault that one broker allows, in minutes.
-SHORT_TORTURE="--tier 0 --seed 7"
+SHORT_TORTURE="--tier 0 --seed 7 --transfers 200000 --accounts 20000"
 
 # What the engine logs while tests break it goes to the stage's log file alone.
 LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '

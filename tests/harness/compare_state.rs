@@ -2,10 +2,11 @@
 //!
 //! An image that stands at the changelog's end must hold exactly what the changelog holds; one
 //! that was left behind (its task moved away) must hold what the changelog held at the image's
-//! position. At least one image per task must stand at the end.
+//! position. At least one image per task must stand at the end. What was damaged on purpose must be
+//! refused by name instead, never read (DATA-1).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::Message;
 use tidemill::state::{
-    ByteStores, EpochId, Positions, RocksDbSettings, StateBackend, StateDirectory,
+    ByteStores, EpochId, Positions, RocksDbSettings, StateBackend, StateDirectory, StateError,
     changelog::{self, ChangelogRecord},
 };
 
@@ -64,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         bail!("{count} of {expected} balances were committed");
     }
     fleet.drain()?;
-    Ok(Outcome::of(of(&cluster, &topics, &launch.directory)?))
+    Ok(Outcome::of(of(&cluster, &topics, &launch.directory, &BTreeSet::new())?))
 }
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -83,8 +84,14 @@ struct Partition {
     marker: Option<EpochId>,
 }
 
-/// Compares all images under `directory`; prints what it found; whether nothing differs.
-pub(crate) fn of(cluster: &Cluster, topics: &Topics, directory: &Path) -> Result<bool> {
+/// Compares all images under `directory`; prints what it found; whether nothing differs. The state
+/// of the instances in `damaged` was damaged on purpose, and need not be readable.
+pub(crate) fn of(
+    cluster: &Cluster,
+    topics: &Topics,
+    directory: &Path,
+    damaged: &BTreeSet<usize>,
+) -> Result<bool> {
     let mut tasks = BTreeMap::new();
     for topic in topics.changelogs(cluster)? {
         let subtopology = topics
@@ -95,19 +102,26 @@ pub(crate) fn of(cluster: &Cluster, topics: &Topics, directory: &Path) -> Result
         }
     }
     let mut images = Images::default();
+    let on_purpose: BTreeSet<String> =
+        damaged.iter().map(|number| format!("i{number}-state")).collect();
     for state in state_directories(directory)? {
-        images.compare(&state, topics.application(), &tasks)?;
+        let name = state.file_name().map(|name| name.to_string_lossy().into_owned());
+        let may_be_damaged = name.is_some_and(|name| on_purpose.contains(&name));
+        images.compare(&state, topics.application(), &tasks, may_be_damaged)?;
     }
-    let behind: Vec<&String> =
-        tasks.keys().filter(|task| !images.at_end.contains_key(*task)).collect();
+    let behind: Vec<&String> = tasks
+        .keys()
+        .filter(|task| !images.at_end.contains_key(*task) && !images.refused.contains(*task))
+        .collect();
     for task in &behind {
         report::line(format_args!("task {task}: no image stands at its changelog's end"));
     }
     let differences = images.differences + behind.len() as u64;
     report::line(format_args!(
-        "compare-state: tasks={} images={} keys={} differences={differences}",
+        "compare-state: tasks={} images={} refused={} keys={} differences={differences}",
         tasks.len(),
         images.compared,
+        images.refused.len(),
         images.at_end.values().sum::<u64>(),
     ));
     Ok(differences == 0 && !tasks.is_empty() && images.at_end.values().sum::<u64>() > 0)
@@ -119,6 +133,8 @@ struct Images {
     differences: u64,
     /// Keys of the images at their changelog's end, by task.
     at_end: BTreeMap<String, u64>,
+    /// Tasks of which an image that was damaged on purpose was refused as damaged.
+    refused: BTreeSet<String>,
 }
 
 impl Images {
@@ -127,6 +143,7 @@ impl Images {
         state: &Path,
         application: &str,
         tasks: &BTreeMap<String, Partition>,
+        may_be_damaged: bool,
     ) -> Result<()> {
         let directory = StateDirectory::open(state, application, "compare-state")
             .with_context(|| state.display().to_string())?;
@@ -134,7 +151,13 @@ impl Images {
         let mut stores = directory.byte_stores(&backend);
         for (task, changelog) in tasks {
             if directory.tasks_path().join(task).exists() {
-                self.compare_task(stores.as_mut(), state, task, changelog)?;
+                match self.compare_task(stores.as_mut(), state, task, changelog) {
+                    Err(error) if may_be_damaged && is_damage(&error) => {
+                        report::line(format_args!("refused: {error:#}"));
+                        self.refused.insert(task.clone());
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())
@@ -187,6 +210,10 @@ impl Partition {
     }
 }
 
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<StateError>(), Some(StateError::Damaged { .. }))
+}
+
 /// The keys that are in one only, or with another value.
 fn differences<'a>(image: &'a Entries, expected: &'a Entries) -> Vec<&'a Vec<u8>> {
     let of_image = image.iter().filter(|(key, value)| expected.get(*key) != Some(*value));
@@ -232,6 +259,15 @@ fn state_directories(directory: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_damage_that_is_named_is_taken_for_damage() {
+        let (store, reason) = ("t_0".to_owned(), "checksum".to_owned());
+        assert!(is_damage(
+            &StateError::Damaged { store: store.clone(), reason: reason.clone() }.into()
+        ));
+        assert!(!is_damage(&StateError::Store { store, reason }.into()));
+    }
 
     #[test]
     fn differing_missing_and_surplus_keys_are_differences() {

@@ -58,8 +58,8 @@ pub(super) fn conclude(
     }
     let mut outcome = Outcome::of(findings.is_clean());
     if arguments.compare_state {
-        let directory = &torture.directory;
-        let compared = compare_state::of(&torture.cluster, &torture.topics, directory)?;
+        let (directory, damaged) = (&torture.directory, &torture.damaged);
+        let compared = compare_state::of(&torture.cluster, &torture.topics, directory, damaged)?;
         outcome = if compared { outcome } else { Outcome::Fail };
     }
     if outcome == Outcome::Pass && !missing.is_empty() {
