@@ -85,13 +85,16 @@ setup_go() {
     setup_has_go && return
     local arch
     case "$(uname -m)" in aarch64 | arm64) arch=arm64 ;; *) arch=amd64 ;; esac
-    local module="v0.0.1-go$GO_VERSION.linux-$arch"
-    say "fetching Go $GO_VERSION from proxy.golang.org into $CACHE/go-$GO_VERSION"
+    local module="v0.0.1-go$GO_VERSION.linux-$arch" proxy="${GOPROXY:-}"
+    proxy="${proxy%%[,|]*}"
+    [[ $proxy == http* ]] ||
+        die "Go is needed for helm: install it (https://go.dev/dl), or name a module proxy that has it in GOPROXY"
+    say "fetching Go $GO_VERSION from \$GOPROXY into $CACHE/go-$GO_VERSION"
     (
         flock 9
         [ -x "$CACHE/go-$GO_VERSION/bin/go" ] && exit 0
         rm -rf "$CACHE/go.partial" && mkdir -p "$CACHE/go.partial"
-        curl -fsSL -o "$CACHE/go.partial/go.zip" "https://proxy.golang.org/golang.org/toolchain/@v/$module.zip"
+        curl -fsSL -o "$CACHE/go.partial/go.zip" "${proxy%/}/golang.org/toolchain/@v/$module.zip"
         unzip -q "$CACHE/go.partial/go.zip" -d "$CACHE/go.partial"
         chmod -R u+w "$CACHE/go.partial" && chmod +x "$CACHE/go.partial/golang.org/toolchain@$module"/{bin,pkg/tool/*}/*
         mv "$CACHE/go.partial/golang.org/toolchain@$module" "$CACHE/go-$GO_VERSION"
