@@ -61,8 +61,7 @@ impl Tier {
     /// Transfers at the least, and accounts.
     pub(super) fn input(self) -> (u64, u64) {
         match self {
-            Self::T0 => (1_000_000, 100_000),
-            Self::T1 => (1_000_000, 100_000),
+            Self::T0 | Self::T1 => (1_000_000, 100_000),
             Self::T2 => (3_000_000, 100_000),
         }
     }
