@@ -44,7 +44,7 @@ bench_build() {
     while read -r line; do
         binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$line")
         case "${binary##*/}" in
-        tidemill-bench*) install -m 755 "$binary" "$LOCAL/bin/tidemill-bench" ;;
+        tidemill-bench* | tidemill_bench*) install -m 755 "$binary" "$LOCAL/bin/tidemill-bench" ;;
         tidemill) install -m 755 "$binary" "$LOCAL/bin/tidemill-measured" ;;
         esac
     done <"$LOCAL/build-bench.json"
