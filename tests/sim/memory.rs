@@ -13,13 +13,15 @@ use tidemill::{
         hooks::NoHooks,
         memory::MemoryUse,
         mutants::Mutant,
-        plan::{InstancePlan, TaskId},
-        restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
+        plan::InstancePlan,
+        restore::Restorer,
         stream_thread::{Step, StreamThread, ThreadSettings},
     },
-    testing::{ClientSettings, Delay, SimCluster, SimDisk, SimLog, SimRestoreLog, SimSettings},
+    testing::{ClientSettings, Delay, SimCluster, SimDisk, SimLog, SimSettings},
     topology::{Topology, plan_topics},
 };
+
+use crate::instances::SharedRestorer;
 
 const APP: &str = "hostile";
 const INPUT: &str = "input";
@@ -51,21 +53,6 @@ fn topology() -> Topology {
         .map_values(|_, state: String| state.split(' ').next().unwrap_or_default().to_owned())
         .to(OUTPUT, Utf8, Utf8);
     builder.build().unwrap()
-}
-
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Restorer<SimRestoreLog>>>);
-
-impl RestoreService for Shared {
-    fn submit(&mut self, job: RestoreJob) {
-        self.0.borrow_mut().submit(job);
-    }
-    fn cancel(&mut self, task: TaskId) {
-        self.0.borrow_mut().cancel(task);
-    }
-    fn poll(&mut self) -> Option<RestoreOutcome> {
-        self.0.borrow_mut().poll()
-    }
 }
 
 /// What a run saw.
@@ -105,7 +92,8 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
     let infos = make_topics(&cluster);
     let plan = InstancePlan::resolve(&topology(), APP, "i0", &infos).unwrap();
     let stores = Box::new(SimDisk::default());
-    let restorer = Shared(Rc::new(RefCell::new(Restorer::new(cluster.restore_log("i0"), stores))));
+    let restorer =
+        SharedRestorer(Rc::new(RefCell::new(Restorer::new(cluster.restore_log("i0"), stores))));
     let settings = ThreadSettings {
         thread: 0,
         epoch: limits(),
@@ -174,8 +162,8 @@ fn feed(cluster: &SimCluster, seed: u64) -> BTreeMap<String, u64> {
 
 fn drive(
     cluster: &SimCluster,
-    thread: &mut StreamThread<SimLog, Shared>,
-    restorer: &Shared,
+    thread: &mut StreamThread<SimLog, SharedRestorer>,
+    restorer: &SharedRestorer,
     expected: &BTreeMap<String, u64>,
 ) -> Seen {
     let (mut seen, total) = (Seen::default(), expected.values().sum::<u64>());
@@ -222,7 +210,7 @@ fn drive(
     seen
 }
 
-fn look(thread: &StreamThread<SimLog, Shared>, seen: &mut Seen) {
+fn look(thread: &StreamThread<SimLog, SharedRestorer>, seen: &mut Seen) {
     let (used, budget) = (thread.memory(), thread.memory_budget());
     let bounds = [
         ("cache", used.cache, budget.cache),
