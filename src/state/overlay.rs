@@ -84,6 +84,11 @@ impl Overlay {
             self.bytes -= ENTRY_OVERHEAD + held;
             self.waste += held;
         }
+        if self.table.is_empty() {
+            // Without changes nothing is held: nobody spills an overlay only to free its waste.
+            *self = Self::default();
+            return;
+        }
         if let Some(order) = self.order.get_mut() {
             order.remove(key);
         }
@@ -308,6 +313,19 @@ mod tests {
     }
 
     #[test]
+    fn what_forgot_its_last_change_holds_nothing() {
+        let mut overlay = Overlay::default();
+        overlay.set(b"timer", Some([b"1", b""]));
+        overlay.forget(b"timer");
+        assert!(overlay.is_empty());
+        assert_eq!(overlay.bytes(), 0, "an empty overlay is never spilled: its bytes would stay");
+
+        let mut committed = Overlay::default();
+        committed.absorb(overlay);
+        assert_eq!(committed.bytes(), 0);
+    }
+
+    #[test]
     fn order_is_made_where_it_is_asked_for() {
         let mut overlay = Overlay::default();
         for key in [b"c".as_slice(), b"a", b"b", b"a\0", b"0123456789abcdefg", b"0123456789abcdef"]
@@ -393,6 +411,7 @@ mod tests {
                 prop_assert_eq!(found, model.iter().map(expected).collect::<Vec<_>>());
                 prop_assert_eq!(overlay.bytes(), recounted(&overlay));
                 prop_assert!(overlay.waste <= WASTE_MIN.max(overlay.arena.len()));
+                prop_assert_eq!(overlay.is_empty(), overlay.bytes() == 0);
                 for key in 0..12 {
                     let found = overlay.get(&[key]).map(|value| value.map(<[u8]>::to_vec));
                     prop_assert_eq!(found, model.get([key].as_slice()).cloned());
