@@ -128,6 +128,11 @@ impl LaneProducer {
         }
     }
 
+    /// Records with the client that are not reported.
+    pub(super) fn queued(&self) -> u64 {
+        self.producer.as_ref().map_or(0, |producer| producer.queued())
+    }
+
     /// Takes delivery reports, hands gathered records over, and starts what may start.
     pub(super) fn work<B>(&mut self, now: Duration, events: &mut VecDeque<Event<B>>) {
         if let Some(producer) = &self.producer {

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     record::{OutputRecord, RecordBatch, RecordRef},
-    runtime::{Event, GroupMetadata, Lane, Log, Request, log::QueueFull, supervisor::SystemClock},
+    runtime::{
+        Event, GroupMetadata, Lane, Log, Request, log::QueueFull, memory::QueuedRecords,
+        supervisor::SystemClock,
+    },
 };
 
 /// Fetched records, where librdkafka received them.
@@ -200,6 +203,11 @@ impl Log for KafkaLog {
                 self.wait(deadline, now);
             }
         }
+    }
+
+    fn queued(&self) -> QueuedRecords {
+        let [a, b] = &self.lanes;
+        QueuedRecords { fetch: self.membership.queued(), produce: a.queued() + b.queued() }
     }
 
     fn group(&self) -> Option<GroupMetadata> {

@@ -82,6 +82,11 @@ impl Membership {
         OffsetCommits::new(self.reader.consumer(), &self.wake)
     }
 
+    /// Records that were fetched and not taken.
+    pub(super) fn queued(&self) -> u64 {
+        self.reader.consumer().queued()
+    }
+
     /// Subscribes.
     pub(super) fn join<B>(&mut self, topics: &[TopicName], events: &mut VecDeque<Event<B>>) {
         if let Err(error) = self.reader.consumer().subscribe(topics) {

@@ -14,7 +14,7 @@ use tidemill::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
         RestoreEvent, RestoreLog, RestoreRequest,
-        memory::{MemoryOverrides, MemoryPlan},
+        memory::{MemoryOverrides, MemoryPlan, ThreadBudget},
         plan::TaskId,
         restore::{RestoreJob, RestoreOutcome, Restorer},
         supervisor::SystemClock,
@@ -239,6 +239,10 @@ fn restore(arguments: &Arguments, plan: &MemoryPlan, directory: &Path) -> Result
     let directory = fresh_directory(&directory.join("state"))?;
     let stores = Box::new(RocksDbByteStores::new(&directory, settings));
     let mut restorer = Restorer::new(log, stores).holding(plan.restore_bytes());
+    // As a thread that has no task yet does.
+    let budget =
+        ThreadBudget { cache: plan.cache, spill: plan.spill_bytes(), epoch: plan.epoch_bytes() };
+    restorer.lend(budget.lendable());
     let (mut pass, mut open) = (Pass::default(), arguments.partitions);
     let began = clock::now();
     for partition in partitions(arguments) {

@@ -68,4 +68,9 @@ pub trait RestoreLog {
 
     /// The next event, waiting for it until `deadline` at the latest.
     fn poll(&mut self, deadline: Duration) -> Option<RestoreEvent<Self::Batch>>;
+
+    /// Records that wait in the client; none where nobody counts them.
+    fn queued(&self) -> u64 {
+        0
+    }
 }

@@ -5,6 +5,20 @@ use crate::runtime::memory::plan::{FETCH, FETCH_MAX, LIMIT_DEFAULT_MAX};
 /// Client-side cost of a record beside its bytes: librdkafka's message and operation.
 pub(super) const CLIENT_RECORD_OVERHEAD: u64 = 320;
 
+/// Records that wait in the client's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueuedRecords {
+    /// Fetched and not taken.
+    pub fetch: u64,
+    /// Produced, and not reported as delivered; of all producers.
+    pub produce: u64,
+}
+
+/// What so many records of a mean size cost in the client, in bytes.
+pub fn queued_bytes(records: u64, mean_bytes: u64) -> u64 {
+    records * (mean_bytes + CLIENT_RECORD_OVERHEAD)
+}
+
 /// How much a queue of the client may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimit {

@@ -17,6 +17,7 @@ use crate::{
         plan::{InstancePlan, TaskId},
         restore::RestoreService,
         stream_thread::{
+            memory::MeanBytes,
             orphans::Orphans,
             purge::Purging,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
@@ -118,6 +119,9 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) orphans: Orphans,
     /// Bytes of resident entries of all tasks, as of the last record.
     pub(super) resident_bytes: u64,
+    /// Bytes of the timers of all tasks, as of this step.
+    pub(super) timer_bytes: u64,
+    pub(super) mean: MeanBytes,
     /// What is resident cannot be evicted before the epoch is sealed.
     pub(super) cache_is_full: bool,
     /// Records wait for memory.
@@ -173,6 +177,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             purging: Purging::default(),
             orphans: Orphans::default(),
             resident_bytes: 0,
+            timer_bytes: 0,
+            mean: MeanBytes::default(),
             cache_is_full: false,
             memory_short: false,
             #[cfg(feature = "mutants")]
