@@ -39,6 +39,8 @@ pub struct Restorer<R> {
     held_max: usize,
     /// As much again for now.
     lent: usize,
+    /// Bytes read by all restores so far.
+    read_bytes: u64,
     pace: Pace,
     mutant: Mutant,
 }
@@ -58,6 +60,7 @@ impl<R: RestoreLog> Restorer<R> {
             outcomes: VecDeque::new(),
             held_max: HELD_BYTES,
             lent: 0,
+            read_bytes: 0,
             pace: Pace::default(),
             mutant: Mutant::None,
         }
@@ -154,7 +157,8 @@ impl<R: RestoreLog> Restorer<R> {
             read += self.handle(event, now);
             self.write_down(now);
         }
-        if let Some(progress) = self.pace.look(self.active.values(), now.mono) {
+        self.read_bytes += read as u64;
+        if let Some(progress) = self.pace.look(self.active.values(), self.read_bytes, now.mono) {
             let Progress { tasks, remaining, mb_per_second, eta } = progress;
             tracing::info!(tasks, remaining_records = remaining, eta = ?eta,
                 "restoring at {mb_per_second:.1} MB/s");
