@@ -15,15 +15,12 @@ use crate::{
     cluster::Cluster,
     latency::{Quantiles, Reader},
     load::{self, Paced},
-    oracle::{self, Verdict},
+    oracle::{self, Verdict, Wrong},
     process::{self, Process, Usage},
     progress::Progress,
     stalls,
     systems::{Job, Place, System},
 };
-
-/// Figures count from here on: the JVM is warm, groups have settled.
-const WARM: f64 = 0.4;
 
 /// How often progress is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -54,14 +51,22 @@ pub(crate) struct Measured {
     pub(crate) records_per_s: f64,
     /// The process from its start on.
     pub(crate) cost_total: f64,
-    /// The process after 40 % of the input.
+    /// The process while it is warm: the last part of the input.
     pub(crate) cost: f64,
-    /// The broker after 40 % of the input.
+    /// The broker in the same time.
     pub(crate) broker_cost: f64,
     pub(crate) peak_rss_bytes: u64,
     /// Processors that neither the system nor the broker kept busy, on average: the neighbors,
     /// and this program.
     pub(crate) foreign_cores: f64,
+    /// The idle part of the machine before the run.
+    pub(crate) idle_before: f64,
+    /// Whether something else was at work before the run.
+    pub(crate) disturbed: bool,
+    /// What the process could take of memory, where that was bounded.
+    pub(crate) memory_cap_bytes: Option<u64>,
+    /// Whether a cgroup saw to it.
+    pub(crate) in_cgroup: bool,
     pub(crate) latency: Option<Quantiles>,
     /// Records per second of the paced load.
     pub(crate) paced_per_s: Option<f64>,
@@ -165,8 +170,14 @@ impl<'a> Run<'a> {
     }
 
     /// Works off `records` records of backlog, then the paced load; ends the process and checks.
-    pub(crate) fn measure(mut self, records: u64, paced: Option<PacedPart>) -> Result<Measured> {
-        let warm = (records as f64 * WARM) as u64;
+    /// Costs count from the part `warm` of the backlog on.
+    pub(crate) fn measure(
+        mut self,
+        records: u64,
+        warm: f64,
+        paced: Option<PacedPart>,
+    ) -> Result<Measured> {
+        let warm = (records as f64 * warm) as u64;
         let samples = self.until(&[1, warm, records])?;
         let [first, warm, done] = samples.as_slice() else { bail!("no samples") };
         let (first, warm, done) = (*first, *warm, *done);
@@ -186,7 +197,11 @@ impl<'a> Run<'a> {
         let report = self.job.report(self.place);
         let stalls = if report.exists() { stalls::read(&report)? } else { vec![] };
         let million = |records: u64| records as f64 / 1e6;
-        let steady = million(done.records - warm.records);
+        // Not a number where all was committed at once: then nothing is known of the steady part.
+        let steady = match done.records - warm.records {
+            0 => f64::NAN,
+            records => million(records),
+        };
         let used = (done.system.cpu_s - warm.system.cpu_s, done.broker.cpu_s - warm.broker.cpu_s);
         let busy = done.busy_s - warm.busy_s - used.0 - used.1;
         Ok(Measured {
@@ -201,6 +216,10 @@ impl<'a> Run<'a> {
             broker_cost: used.1 / steady,
             peak_rss_bytes: last.peak_rss_bytes,
             foreign_cores: busy / (done.at - warm.at).as_secs_f64().max(1e-3),
+            idle_before: 1.0,
+            disturbed: false,
+            memory_cap_bytes: self.job.memory,
+            in_cgroup: self.job.launch.entrance.is_some(),
             paced_per_s: paced.map(|paced| records_per_s * paced.load),
             latency: latency.map(|(latency, _)| latency),
             stalls,
@@ -232,7 +251,7 @@ impl<'a> Run<'a> {
         self.process.end()?;
         let verdict = oracle::check(self.cluster, self.job, sent)?;
         if !verdict.holds() {
-            bail!("wrong output: {:?}", verdict.example);
+            return Err(Wrong::of(&verdict).into());
         }
         let used = after.broker.cpu_s - before.broker.cpu_s;
         Ok((latency, used / (after.at - before.at).as_secs_f64()))

@@ -32,6 +32,7 @@ fn run(session: &mut Session) -> Result<()> {
         let raw = limits::read_all(&session.place.bootstrap, &topic, PARTITIONS)?;
         records +=
             load::extend(&session.cluster, UNIFORM, records, u64::from(PARTITIONS.unsigned_abs()))?;
+        session.settle();
         let restored = restore(session, &job, records)?;
         report::line(format_args!(
             "changelog of {megabytes:.0} MB: raw consumer {:.0} MB/s, restore {:.0} MB/s \
