@@ -29,6 +29,7 @@ mod progress;
 mod quiet;
 mod run;
 mod runner;
+mod schedule;
 mod session;
 mod stalls;
 mod systems;

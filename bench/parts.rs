@@ -10,6 +10,7 @@ mod launch;
 mod process;
 #[allow(dead_code)]
 mod quiet;
+mod schedule;
 #[allow(dead_code)]
 mod stalls;
 #[allow(dead_code)]
@@ -136,6 +137,17 @@ fn what_systems_are_told_of_a_cap_leaves_room_under_it() {
 }
 
 #[test]
+fn a_load_is_late_by_what_is_due_and_not_acknowledged() {
+    assert_eq!(
+        (schedule::due(1.5, 1_000.0, 9_999), schedule::due(99.0, 1_000.0, 9_999)),
+        (1_500, 9_999)
+    );
+    assert!((schedule::due_s(1_500, 1_000.0) - 1.5).abs() < 1e-9);
+    assert!((schedule::late_s(2.0, 1_000.0, 1_750) - 0.25).abs() < 1e-9);
+    assert!(schedule::late_s(2.0, 1_000.0, 2_001).abs() < 1e-9, "ahead is not late");
+}
+
+#[test]
 fn idle_is_what_all_processors_together_did_not_work() {
     assert!((quiet::idle(1.0, 4.0, 2) - 0.875).abs() < 1e-9);
     assert!((quiet::idle(0.0, 4.0, 2) - 1.0).abs() < 1e-9);
@@ -144,6 +156,8 @@ fn idle_is_what_all_processors_together_did_not_work() {
 
 #[test]
 fn a_busy_machine_is_looked_at_again_until_it_is_idle_or_patience_ends() {
+    assert_eq!((Look::new(true, 3).tries, Look::new(false, 60).tries), (3, 15));
+    assert_eq!(Look::new(false, 0).tries, 1, "it is looked at once at least");
     let look = Look { window: Duration::ZERO, tries: 3 };
     let seen = |values: &[f64]| {
         let (mut values, mut looks) = (values.iter(), 0);

@@ -42,8 +42,8 @@ pub(crate) const THEMES: &[Theme] = &[
 ];
 
 const WIDTH: f64 = 860.0;
-const NAME: f64 = 250.0;
-const BAR: f64 = 390.0;
+const NAME: f64 = 290.0;
+const BAR: f64 = 350.0;
 const ROW: f64 = 24.0;
 
 struct Pen<'a> {

@@ -19,9 +19,10 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// A few seconds, for up to a minute; with `quick` a second, for up to three.
-    pub(crate) fn new(quick: bool) -> Self {
-        let (seconds, tries) = if quick { (1, 3) } else { (4, 15) };
+    /// Four seconds, with `quick` one; for up to `patience` seconds, but once at least.
+    pub(crate) fn new(quick: bool, patience: u64) -> Self {
+        let seconds = if quick { 1 } else { 4 };
+        let tries = u32::try_from(patience / seconds).unwrap_or(u32::MAX).max(1);
         Self { window: Duration::from_secs(seconds), tries }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     clock,
     cluster::Cluster,
     latency::{Quantiles, Reader},
-    load::{self, Paced},
+    load::{self, Paced, Sent},
     oracle::{self, Verdict, Wrong},
     process::{self, Process, Usage},
     progress::Progress,
@@ -70,24 +70,31 @@ pub(crate) struct Measured {
     pub(crate) latency: Option<Quantiles>,
     /// Records per second of the paced load.
     pub(crate) paced_per_s: Option<f64>,
-    /// Pauses between records in milliseconds: (length, how many).
-    pub(crate) stalls: Vec<(u64, u64)>,
+    /// How far the load itself was behind its schedule at worst, in milliseconds.
+    pub(crate) load_late_ms: Option<f64>,
+    /// Pauses between records in milliseconds: (length, how many). L1 does not look.
+    pub(crate) stalls: Option<Vec<(u64, u64)>>,
     pub(crate) changelog: Option<Changelog>,
     pub(crate) verdict: Verdict,
 }
 
 impl Measured {
-    /// Records per CPU-second; zero for a wrong run.
+    /// Records per CPU-second; zero for a wrong run, not a number without a figure.
     pub(crate) fn records_per_cpu_s(&self) -> f64 {
-        if self.verdict.holds() && self.cost > 0.0 { 1e6 / self.cost } else { 0.0 }
+        match self.verdict.holds() {
+            true if self.cost > 0.0 => 1e6 / self.cost,
+            true => f64::NAN,
+            false => 0.0,
+        }
     }
 
     /// The q-quantile of the pause at an epoch: as many pauses are looked at as there were epochs,
-    /// the longest ones.
+    /// the longest ones. Not a number where nobody looked.
     pub(crate) fn stall_ms(&self, q: f64) -> f64 {
         let epochs = (self.wall_s * 1e3 / self.epoch_ms.max(1) as f64).max(1.0);
         let mut left = ((1.0 - q) * epochs).floor() as u64;
-        for (length, count) in self.stalls.iter().rev() {
+        let Some(stalls) = &self.stalls else { return f64::NAN };
+        for (length, count) in stalls.iter().rev() {
             if *count > left {
                 return *length as f64;
             }
@@ -183,7 +190,7 @@ impl<'a> Run<'a> {
         let (first, warm, done) = (*first, *warm, *done);
         let wall_s = (done.at - first.at).as_secs_f64();
         let records_per_s = (done.records - first.records) as f64 / wall_s.max(1e-3);
-        let latency = match paced {
+        let kept_up = match paced {
             Some(paced) => {
                 Some(self.keep_up(records, records_per_s * paced.load, paced.seconds)?)
             }
@@ -191,11 +198,11 @@ impl<'a> Run<'a> {
         };
         let last = self.process.usage()?;
         self.process.end()?;
-        let total = records + latency.as_ref().map_or(0, |(_, sent)| *sent);
+        let total = records + kept_up.as_ref().map_or(0, |(_, sent)| sent.records);
         let verdict = oracle::check(self.cluster, self.job, total)?;
         let changelog = changelog::read(self.cluster, self.job, &self.place.broker_data)?;
         let report = self.job.report(self.place);
-        let stalls = if report.exists() { stalls::read(&report)? } else { vec![] };
+        let stalls = if report.exists() { Some(stalls::read(&report)?) } else { None };
         let million = |records: u64| records as f64 / 1e6;
         // Not a number where all was committed at once: then nothing is known of the steady part.
         let steady = match done.records - warm.records {
@@ -221,7 +228,8 @@ impl<'a> Run<'a> {
             memory_cap_bytes: self.job.memory,
             in_cgroup: self.job.launch.entrance.is_some(),
             paced_per_s: paced.map(|paced| records_per_s * paced.load),
-            latency: latency.map(|(latency, _)| latency),
+            load_late_ms: kept_up.as_ref().map(|(_, sent)| sent.late_ms),
+            latency: kept_up.map(|(latency, _)| latency),
             stalls,
             changelog,
             verdict,
@@ -246,7 +254,7 @@ impl<'a> Run<'a> {
         clock::pause(Duration::from_secs_f64(seconds));
         let after = self.sample(0)?;
         let latency = Quantiles::of(&reader.finish()?);
-        let sent = load.stop()?;
+        let sent = load.stop()?.records;
         self.until(&[sent])?;
         self.process.end()?;
         let verdict = oracle::check(self.cluster, self.job, sent)?;
@@ -257,14 +265,14 @@ impl<'a> Run<'a> {
         Ok((latency, used / (after.at - before.at).as_secs_f64()))
     }
 
-    /// A paced load beside the running process: latencies, and how many records were sent.
-    fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, u64)> {
+    /// A paced load beside the running process: latencies, and what was sent.
+    fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, Sent)> {
         let records = (per_second * seconds) as u64;
         let counted_from = load::wall_ms() + seconds * PACED_WARM * 1e3;
         let reader = Reader::start(self.cluster, &self.job.output(), counted_from)?;
         let load = Paced::start(&self.place.bootstrap, self.job.input, from, records, per_second)?;
         let sent = load.finish()?;
-        self.until(&[from + sent])?;
+        self.until(&[from + sent.records])?;
         // The last records are committed; the reader has them a fetch later.
         clock::pause(Duration::from_millis(500));
         Ok((Quantiles::of(&reader.finish()?), sent))

@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// Runs of each system.
     #[arg(long)]
     repetitions: Option<usize>,
+    /// How long an idle machine is waited for before each run, in seconds (60; quick: 3).
+    #[arg(long)]
+    idle_wait: Option<u64>,
     /// Broker and driver on the first processor, each system under test on the second one.
     #[arg(long)]
     pin: bool,
@@ -96,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         paced_s: if arguments.quick { 8.0 } else { 40.0 },
         // With few records the JVM is cold for the larger part of them.
         warm: if arguments.quick { 0.6 } else { 0.4 },
+        idle_wait_s: arguments.idle_wait.unwrap_or(if arguments.quick { 3 } else { 60 }),
     };
     fs::create_dir_all(&arguments.directory)?;
     if arguments.pin {

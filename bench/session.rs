@@ -31,6 +31,8 @@ pub(crate) struct Size {
     pub(crate) paced_s: f64,
     /// Costs count from this part of a backlog on: groups have settled, and the JVM is warm.
     pub(crate) warm: f64,
+    /// How long an idle machine is waited for before each run, in seconds.
+    pub(crate) idle_wait_s: u64,
 }
 
 /// What a comparison works off.
@@ -41,6 +43,9 @@ pub(crate) struct Backlog {
     pub(crate) records: u64,
     pub(crate) repetitions: usize,
 }
+
+/// See [`Session::warm`].
+const WARM_COPIES: f64 = 0.1;
 
 /// A group of runs on the same input, interleaved.
 #[derive(Debug, Clone, Serialize)]
@@ -120,7 +125,7 @@ impl Session {
 
     /// Waits for an idle machine before something is measured.
     pub(crate) fn settle(&mut self) -> Quiet {
-        let quiet = Quiet::wait(Look::new(self.size.quick));
+        let quiet = Quiet::wait(Look::new(self.size.quick, self.size.idle_wait_s));
         self.runs.0 += 1;
         self.runs.1 += usize::from(quiet.disturbed());
         quiet
@@ -167,8 +172,9 @@ impl Session {
         job.launch.entrance = group.as_ref().map(MemoryCgroup::entrance);
         let quiet = self.settle();
         let paced = PacedPart { load: 0.5, seconds: self.size.paced_s };
+        let warm = self.warm(entry.system, operation);
         let mut measured = Run::start(&self.place, &self.cluster, &job)
-            .and_then(|run| run.measure(records, self.size.warm, entry.paced.then_some(paced)))
+            .and_then(|run| run.measure(records, warm, entry.paced.then_some(paced)))
             .with_context(|| {
                 let killed = group.as_ref().and_then(|group| group.kills().ok()).unwrap_or(0);
                 let killed =
@@ -180,6 +186,15 @@ impl Session {
         measured.disturbed = quiet.disturbed();
         run::clean(&self.place, &self.cluster, &job)?;
         Ok(measured)
+    }
+
+    /// From which part of a backlog on costs count. What only copies has no state to grow and, but
+    /// for the JVM, nothing to warm up; epochs of a second need the rest for themselves.
+    fn warm(&self, system: System, operation: Operation) -> f64 {
+        match (system, operation) {
+            (System::Streams { .. }, _) | (_, Operation::Count) => self.size.warm,
+            (_, Operation::Map) => WARM_COPIES,
+        }
     }
 
     /// A peer that comes out more than 30 % worse than measured on a quiet machine says nothing.
@@ -240,14 +255,21 @@ impl Comparison {
 const HEADER: &str = "system                       epoch   k rec/s  CPU-s/M  (total)  broker  RSS MB   \
                       p50/p99 ms    stall p99   foreign  idle before  output";
 
+/// A load that is later than this is named beside the latency that it is part of.
+const LATE_MS: f64 = 20.0;
+
 fn row(run: &Measured) -> String {
     let latency = run.latency.as_ref();
     let latency = latency.map_or_else(String::new, |l| format!("{:.0}/{:.0}", l.p50, l.p99));
     let check = if run.verdict.holds() { "right" } else { "WRONG" };
     let disturbed = if run.disturbed { " (disturbed)" } else { "" };
+    let stall = run.stall_ms(0.99);
+    let stall = if stall.is_nan() { "-".to_owned() } else { format!("{stall:.0} ms") };
+    let late = run.load_late_ms.filter(|late| *late > LATE_MS);
+    let late = late.map_or_else(String::new, |late| format!(" (load late by {late:.0} ms)"));
     format!(
-        "{:<28} {:>5} {:>9.0} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {latency:>13} {:>9.0} ms {:>8.1} {:>10.0} %  \
-         {check}{disturbed}",
+        "{:<28} {:>5} {:>9.0} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {latency:>13} {stall:>12} {:>8.1} {:>10.0} %  \
+         {check}{disturbed}{late}",
         run.name,
         run.epoch_ms,
         run.records_per_s / 1e3,
@@ -255,7 +277,6 @@ fn row(run: &Measured) -> String {
         run.cost_total,
         run.broker_cost,
         run.peak_rss_bytes as f64 / 1e6,
-        run.stall_ms(0.99),
         run.foreign_cores,
         run.idle_before * 1e2,
     )

@@ -80,6 +80,7 @@ bench_usage() {
 
   --quick          everything once with small inputs, in under five minutes on a quiet machine
   --pin            broker and driver on the first processor, each system on the second one
+  --idle-wait S    how long to wait for an idle machine before each run (60, quick: 3)
   --instructions   only the hot path's cost in instructions, by valgrind
   --workload NAME  only this one; may be repeated
 Exit code: 0 measured, 1 Tidemill's output was wrong, 2 INVALID (a peer was slowed or wrong).

@@ -125,7 +125,7 @@ fn calm(session: &Session) -> Duration {
 }
 
 fn conclude(session: &Session, job: &Job, load: Paced) -> Result<()> {
-    let sent = load.stop()?;
+    let sent = load.stop()?.records;
     let progress = run::progress(&session.place, job)?;
     clock::wait_for("all input to be committed", LIMIT, || {
         Ok((progress.records()? >= sent).then_some(()))
