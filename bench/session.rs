@@ -201,7 +201,10 @@ impl Session {
     pub(crate) fn check_not_slowed(&mut self, comparison: &Comparison, known: &[(Entry, f64)]) {
         for (entry, best) in known {
             let cost = comparison.cost(entry.system, entry.epoch_ms);
-            if cost.is_nan() || cost > best * 1.3 {
+            if cost.is_nan() {
+                let line = format!("{}: {} has no figure", comparison.title, entry.system);
+                self.invalid.push(line);
+            } else if cost > best * 1.3 {
                 self.invalid.push(format!(
                     "{}: {} took {cost:.2} CPU-s per million records, more than 1.3 x {best}",
                     comparison.title, entry.system
