@@ -19,11 +19,11 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// Four seconds, with `quick` one; for up to `patience` seconds, but once at least.
-    pub(crate) fn new(quick: bool, patience: u64) -> Self {
-        let seconds = if quick { 1 } else { 4 };
-        let tries = u32::try_from(patience / seconds).unwrap_or(u32::MAX).max(1);
-        Self { window: Duration::from_secs(seconds), tries }
+    /// Four seconds, with `quick` one; for up to `patience_s` seconds, but once at least.
+    pub(crate) fn new(quick: bool, patience_s: u64) -> Self {
+        let window_s = if quick { 1 } else { 4 };
+        let tries = u32::try_from(patience_s / window_s).unwrap_or(u32::MAX).max(1);
+        Self { window: Duration::from_secs(window_s), tries }
     }
 }
 

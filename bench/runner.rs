@@ -94,9 +94,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     end_with_signals()?;
     let size = Size {
         quick: arguments.quick,
-        records: arguments.records.unwrap_or(if arguments.quick { 2_000_000 } else { 5_000_000 }),
+        records: arguments.records.unwrap_or(if arguments.quick { 1_500_000 } else { 5_000_000 }),
         repetitions: arguments.repetitions.unwrap_or(if arguments.quick { 1 } else { 5 }),
-        paced_s: if arguments.quick { 8.0 } else { 40.0 },
+        paced_s: if arguments.quick { 6.0 } else { 40.0 },
         // With few records the JVM is cold for the larger part of them.
         warm: if arguments.quick { 0.6 } else { 0.4 },
         idle_wait_s: arguments.idle_wait.unwrap_or(if arguments.quick { 3 } else { 60 }),

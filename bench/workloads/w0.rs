@@ -37,9 +37,7 @@ fn run(session: &mut Session) -> Result<()> {
         entries.push(entry(streams, EPOCH_MS));
         known.push((entry(streams, EPOCH_MS), KNOWN_STREAMS));
     }
-    let mut backlog = session.backlog(Operation::Map, UNIFORM);
-    // A few epochs of a second.
-    backlog.records = backlog.records * 3 / 2;
+    let backlog = session.backlog(Operation::Map, UNIFORM);
     let found = session.compare("W0 pass-through", backlog, &entries)?;
     session.check_not_slowed(&found, &known);
     for (epoch_ms, bound) in [(EPOCH_MS, 0.75), (LONG_EPOCH_MS, 0.9)] {

@@ -27,7 +27,7 @@ const JUDGED_MB: f64 = 100.0;
 
 fn run(session: &mut Session) -> Result<()> {
     let (input, mut records) =
-        if session.size.quick { (UNIFORM, session.size.records / 2) } else { (LARGE, 12_000_000) };
+        if session.size.quick { (UNIFORM, session.size.records / 3) } else { (LARGE, 12_000_000) };
     load::preload(&session.cluster, input, records)?;
     let job = session.job(entry(System::Tidemill, EPOCH_MS), Operation::Count, input);
     let filled = run::Run::start(&session.place, &session.cluster, &job)?;

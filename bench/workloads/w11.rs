@@ -87,7 +87,7 @@ impl Watch {
 }
 
 fn run(session: &mut Session) -> Result<()> {
-    let repetitions = if session.size.quick { 2 } else { 5 };
+    let repetitions = if session.size.quick { 1 } else { 5 };
     let restarts = restart(session, repetitions)?;
     report::line(format_args!("same instance started again: gaps {restarts:.2?} s"));
     let (taken, survivor) = takeover(session)?;

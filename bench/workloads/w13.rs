@@ -53,7 +53,7 @@ fn run(session: &mut Session) -> Result<()> {
 /// is printed only.
 fn cold_starts(session: &mut Session, system: System) -> Result<f64> {
     let starts = match (session.size.quick, system) {
-        (true, System::Tidemill) => 3,
+        (true, System::Tidemill) => 2,
         (true, _) => 1,
         (false, _) => 9,
     };

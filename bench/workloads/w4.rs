@@ -28,7 +28,7 @@ const ASKED_FOR: f64 = 10.0;
 
 fn run(session: &mut Session) -> Result<()> {
     let (cardinality, records) =
-        if session.size.quick { (2_000_000, 1_000_000) } else { (72_000_000, 36_000_000) };
+        if session.size.quick { (2_000_000, 700_000) } else { (72_000_000, 36_000_000) };
     let input = Input { keys: Keys::Uniform, cardinality, partitions: PARTITIONS };
     let times = input.distinct(records) * BYTES_PER_KEY / CAP as f64;
     let witness = MemoryCgroup::make(CAP);

@@ -65,7 +65,7 @@ fn measure(session: &mut Session, operation: Operation, partitions: i32) -> Resu
     let input = Input { keys: Keys::Uniform, cardinality: KEYS, partitions };
     load::preload(&session.cluster, input, 0)?;
     let job = session.job(entry(System::Tidemill, EPOCH_MS), operation, input);
-    let seconds = if session.size.quick { 6.0 } else { 30.0 };
+    let seconds = if session.size.quick { 5.0 } else { 30.0 };
     session.settle();
     let running = run::Run::start(&session.place, &session.cluster, &job)?;
     let (latency, broker) = running.steady(RATE, seconds)?;
