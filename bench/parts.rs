@@ -94,24 +94,25 @@ fn what_is_written_of_stalls_is_read_again() {
 }
 
 /// What a launched shell says, with its process id named.
-fn said(launch: &Launch, script: &str) -> String {
+fn said(launch: &Launch, script: &str) -> anyhow::Result<String> {
     let mut command = launch.command(Path::new("sh"));
-    let child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let child = command.args(["-c", script]).stdout(Stdio::piped()).spawn()?;
     let pid = child.id().to_string();
-    let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-    text.lines().map(|line| if line == pid { "PID" } else { line }).collect::<Vec<_>>().join(" ")
+    let text = String::from_utf8(child.wait_with_output()?.stdout)?;
+    let named = text.lines().map(|line| if line == pid { "PID" } else { line });
+    Ok(named.collect::<Vec<_>>().join(" "))
 }
 
 #[test]
 fn a_launched_program_keeps_its_process_id_and_its_arguments() {
-    assert_eq!(said(&Launch::default(), "echo $$; echo 'a  b'"), "PID a  b");
+    assert_eq!(said(&Launch::default(), "echo $$; echo 'a  b'").unwrap(), "PID a  b");
 }
 
 #[test]
 fn a_capped_program_has_entered_its_group_before_it_runs() {
     let entrance = std::env::temp_dir().join(format!("bench enter-{}", std::process::id()));
     let launch = Launch { pinned: false, entrance: Some(entrance.clone()) };
-    let said = said(&launch, &format!("echo $$; cat '{}'", entrance.display()));
+    let said = said(&launch, &format!("echo $$; cat '{}'", entrance.display())).unwrap();
     std::fs::remove_file(&entrance).unwrap();
     assert_eq!(said, "PID PID");
 }
@@ -123,7 +124,7 @@ fn a_pinned_program_runs_on_the_second_processor() {
     assert_eq!(words.get(3..).unwrap(), ["group", "taskset", "-c", "1", "java"]);
     if std::thread::available_parallelism().unwrap().get() > 1 {
         let launch = Launch { pinned: true, entrance: None };
-        let allowed = said(&launch, "grep Cpus_allowed_list /proc/self/status");
+        let allowed = said(&launch, "grep Cpus_allowed_list /proc/self/status").unwrap();
         assert_eq!(allowed.split_ascii_whitespace().last(), Some("1"));
     }
 }
