@@ -132,7 +132,8 @@ fn a_pinned_program_runs_on_the_second_processor() {
 #[test]
 fn what_systems_are_told_of_a_cap_leaves_room_under_it() {
     let cap = 256 << 20;
-    assert_eq!(launch::tidemill_limit(cap) * 6 / 5, cap, "a container has a fifth more");
+    let limit = launch::tidemill_limit(cap);
+    assert!((cap - 8..=cap).contains(&(limit + limit / 5)), "a container has a fifth more");
     let (heap, stores) = launch::streams_split(cap);
     assert!(cap - heap - stores >= 100 << 20, "the JVM takes about 100 MB beside its heap");
 }

@@ -78,7 +78,7 @@ bench_usage() {
     cat <<'HELP'
 ./dev bench [--quick] [--pin] [--workload W2]... [--records N] [--repetitions N]
 
-  --quick          everything once with small inputs, in under five minutes on a quiet machine
+  --quick          everything once with small inputs, cut for five minutes on a quiet machine
   --pin            broker and driver on the first processor, each system on the second one
   --idle-wait S    how long to wait for an idle machine before each run (60, quick: 3)
   --instructions   only the hot path's cost in instructions, by valgrind
