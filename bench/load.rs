@@ -128,7 +128,7 @@ impl Paced {
         records: u64,
         per_second: f64,
     ) -> Result<Self> {
-        let producer = producer(bootstrap, "1")?;
+        let producer = producer(bootstrap, "5")?;
         let sent = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let late = Arc::new(AtomicU64::new(0));

@@ -143,7 +143,12 @@ impl Session {
         let mut runs = Vec::new();
         for _ in 0..backlog.repetitions {
             for entry in entries {
-                let measured = self.measure(*entry, backlog)?;
+                if let Ok(only) = std::env::var("BENCH_ONLY")
+                    && !entry.system.to_string().contains(&only)
+                {
+                    continue;
+                }
+                let measured = self.measure(*entry, operation, input)?;
                 report::line(row(&measured));
                 if !measured.verdict.holds() {
                     let example = measured.verdict.example.clone().unwrap_or_default();
