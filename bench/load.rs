@@ -128,6 +128,7 @@ impl Paced {
         records: u64,
         per_second: f64,
     ) -> Result<Self> {
+        // What Kafka's own producers wait by default since 4.0.
         let producer = producer(bootstrap, "5")?;
         let sent = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));

@@ -267,8 +267,6 @@ impl<'a> Run<'a> {
 
     /// A paced load beside the running process: latencies, and how many records were sent.
     fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, u64)> {
-        let per_second =
-            std::env::var("BENCH_RATE").ok().and_then(|r| r.parse().ok()).unwrap_or(per_second);
         let records = (per_second * seconds) as u64;
         let counted_from = load::wall_ms() + seconds * PACED_WARM * 1e3;
         let reader = Reader::start(self.cluster, &self.job.output(), counted_from)?;
