@@ -23,6 +23,10 @@ const ANSWER_BYTES_MAX: u64 = 48 << 20;
 const FETCH_BYTES_MIN: u64 = 256 << 10;
 const FETCH_WAIT: Duration = Duration::from_millis(20);
 
+/// The largest answer to a stream thread: its records are still in the processor's cache when they
+/// are taken, and what they cost beside their bytes stays small.
+const FETCH_BYTES_MAX: u64 = 4 << 20;
+
 /// librdkafka's own limit of `queued.min.messages`.
 const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 
@@ -145,7 +149,7 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, n
         ],
     );
     let queue = connection.settings.memory.fetch;
-    extend(&mut properties, &fetch_bounds(queue, queue.bytes));
+    extend(&mut properties, &fetch_bounds(queue, queue.bytes.min(FETCH_BYTES_MAX)));
     properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,
