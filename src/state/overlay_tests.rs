@@ -20,7 +20,7 @@ fn held(overlay: &Overlay) -> usize {
     allocated(overlay.arena.capacity())
         + allocated(overlay.places.capacity() * size_of::<Place>())
         + allocated(overlay.table.allocation_size())
-        + allocated(overlay.table.len() * size_of::<(u128, &Place)>())
+        + allocated(overlay.table.len() * size_of::<([u64; 2], &Place)>())
         + order
 }
 
