@@ -31,7 +31,7 @@ impl ClusterClients {
         let settings = &connection.settings;
         settings.check()?;
         // Before librdkafka's threads are there.
-        native::keep_less();
+        native::keep_less(settings.memory.limit);
         let group = GroupQuestions::new(connection).map_err(configuration)?;
         if let Some(obstacle) = settings.wire_obstacle() {
             let timeout = connection.transaction_timeout();

@@ -39,6 +39,8 @@ impl QueueLimit {
 /// The client's queues, of one thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientMemory {
+    /// All memory of the process, of which this is a part.
+    pub limit: u64,
     /// Fetched records; as much again is with the thread, and in requests on their way.
     pub fetch: QueueLimit,
     /// Records of one of two producers.
@@ -52,6 +54,7 @@ impl Default for ClientMemory {
     fn default() -> Self {
         let share = LIMIT_DEFAULT_MAX * FETCH / 100;
         Self {
+            limit: LIMIT_DEFAULT_MAX,
             fetch: QueueLimit::of(share.min(FETCH_MAX) / 4),
             produce: QueueLimit::of(share / 2),
             restore: QueueLimit::of(share / 4),

@@ -211,6 +211,7 @@ impl MemoryPlan {
     /// The client's queues.
     pub fn client(&self) -> ClientMemory {
         ClientMemory {
+            limit: self.limit,
             fetch: QueueLimit::of(self.fetch / 4),
             produce: QueueLimit::of(self.produce / 2),
             restore: QueueLimit::of(self.restore_queue()),
