@@ -237,7 +237,7 @@ impl LaneProducer {
                 self.replace(Kind::Open, now, events);
                 return None;
             }
-            Step::Begin if self.failed.is_none() && self.disturbed => {
+            Step::Begin if self.failed.is_none() && self.connection.renews(self.disturbed) => {
                 tracing::info!(lane = %self.lane, "connection was disturbed: replacing producer");
                 self.replace(Kind::Replace, now, events);
                 return Some(Step::Begin);

@@ -20,6 +20,7 @@ use crate::{
     runtime::{
         Log, Now, RestoreLog, StatusBoard,
         hooks::Hooks,
+        mutants::Mutant,
         plan::{InstancePlan, TaskId},
         restore::{RestoreJob, RestoreMemory, RestoreOutcome, RestoreService, Restorer},
         stream_thread::{Failure, Step, StreamThread, ThreadSettings},
@@ -156,7 +157,7 @@ impl<C: Connections + 'static> Instance<C> {
         let leave = self.leave;
         thread::Builder::new().name(format!("stream-{number}")).spawn(move || {
             let run = || {
-                let restore = RestoreHandle::spawn(number, &connections, clock)?;
+                let restore = RestoreHandle::spawn(number, &connections, settings.mutant, clock)?;
                 let log = connections.log(number, clock).map_err(Failure::Kafka)?;
                 let hooks = connections.hooks(number);
                 let mut thread =
@@ -229,6 +230,7 @@ impl RestoreHandle {
     fn spawn<C: Connections + 'static>(
         number: usize,
         connections: &Arc<C>,
+        mutant: Mutant,
         clock: SystemClock,
     ) -> Result<Self, Failure> {
         let (commands, command_queue) = mpsc::channel();
@@ -242,7 +244,8 @@ impl RestoreHandle {
             .spawn(move || match connections.restore_log(number, clock) {
                 Ok(log) => {
                     let restorer = Restorer::new(log, connections.byte_stores(number))
-                        .holding(connections.restore_bytes());
+                        .holding(connections.restore_bytes())
+                        .with_mutant(mutant);
                     let ends = Ends {
                         commands: command_queue,
                         outcomes: outcome_queue,

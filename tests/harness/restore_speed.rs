@@ -15,6 +15,7 @@ use tidemill::{
     runtime::{
         RestoreEvent, RestoreLog, RestoreRequest,
         memory::{MemoryOverrides, MemoryPlan, ThreadBudget},
+        mutants::Mutant,
         plan::TaskId,
         restore::{RestoreJob, RestoreOutcome, Restorer},
         supervisor::SystemClock,
@@ -193,7 +194,7 @@ fn reader(arguments: &Arguments, plan: &MemoryPlan, clock: SystemClock) -> Resul
         instance: "i".to_owned(),
         thread: 0,
         epoch_interval: Duration::from_millis(100),
-        restore_read_uncommitted: false,
+        mutant: Mutant::None,
     };
     Ok(KafkaRestoreLog::new(&connection, clock)?)
 }
