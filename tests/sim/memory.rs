@@ -107,6 +107,7 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
             ..StateSettings::default()
         },
         incarnation: 1,
+        session_timeout: ClientSettings::new(APP, "i0", 0).session_timeout,
         mutant,
     };
     let mut thread = StreamThread::new(

@@ -15,9 +15,12 @@ use crate::{
         mutants::Mutant,
         output::Verdicts,
         plan::{InstancePlan, TaskId},
+        rejoining::Rejoining,
         restore::RestoreService,
         stream_thread::{
+            fenced::Fenced,
             orphans::Orphans,
+            progress::Progress,
             purge::Purging,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
         },
@@ -37,6 +40,8 @@ pub struct ThreadSettings {
     pub state: StateSettings,
     /// A random number of the process.
     pub incarnation: u64,
+    /// How long the group keeps a member that is silent.
+    pub session_timeout: Duration,
     /// A guarantee that is broken on purpose.
     pub mutant: Mutant,
 }
@@ -97,6 +102,11 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) releasing: BTreeSet<TopicPartition>,
     /// The group asked for nothing back, and waits for the answer.
     pub(super) releasing_nothing: bool,
+    /// Partitions whose tasks are closed, to be given back when the pause is over.
+    pub(super) giving_back: Vec<TopicPartition>,
+    pub(super) rejoining: Rejoining,
+    /// The instance id belongs to another membership.
+    pub(super) fenced: Option<Fenced>,
     pub(super) joined: bool,
     /// The monotonic time of this step.
     pub(super) now_mono: Duration,
@@ -116,6 +126,7 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
     pub(super) purging: Purging,
     pub(super) orphans: Orphans,
+    pub(super) progress: Progress,
     /// Bytes of resident entries of all tasks, as of the last record.
     pub(super) resident_bytes: u64,
     /// What is resident cannot be evicted before the epoch is sealed.
@@ -156,6 +167,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             owned: BTreeSet::new(),
             releasing: BTreeSet::new(),
             releasing_nothing: false,
+            giving_back: vec![],
+            rejoining: Rejoining::default(),
+            fenced: None,
             joined: false,
             now_mono: Duration::ZERO,
             pending: VecDeque::new(),
@@ -172,6 +186,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             out_of_range: BTreeMap::new(),
             purging: Purging::default(),
             orphans: Orphans::default(),
+            progress: Progress::default(),
             resident_bytes: 0,
             cache_is_full: false,
             memory_short: false,
@@ -289,6 +304,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.describe();
         }
         self.look_for_orphans(now);
+        self.look_for_namesake(now);
+        self.renew(now);
+        self.watch_progress(now);
         self.look_out_of_range(now);
         if let Some((epoch, at)) = self.resolve_again
             && now.mono >= at
