@@ -40,6 +40,12 @@ impl Input {
         format!("bench-{keys}-{}-{}", self.cardinality, self.partitions)
     }
 
+    /// How many different keys the first `records` records of a uniform input have, as expected.
+    pub(crate) fn distinct(self, records: u64) -> f64 {
+        let keys = self.cardinality as f64;
+        keys * (1.0 - (-(records as f64) / keys).exp())
+    }
+
     /// The key's number of record `index`.
     pub(crate) fn key(self, index: u64) -> u64 {
         let random = mix(index);

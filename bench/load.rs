@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 
-use crate::{clock, cluster::Cluster, input::Input};
+use crate::{clock, cluster::Cluster, input::Input, schedule};
 
 const FLUSH: Duration = Duration::from_secs(120);
 
@@ -97,10 +97,24 @@ fn held(cluster: &Cluster, input: Input) -> Result<Option<u64>> {
     Ok(Some(cluster.ends(&topic)?.iter().map(|ends| ends.end as u64).sum()))
 }
 
+/// A load's first second is not looked at: connections are made in it.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// What a paced load has sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) records: u64,
+    /// How far the acknowledgements were behind the schedule at worst, in milliseconds: this part
+    /// of a latency is the driver's and the broker's, and none of the system's.
+    pub(crate) late_ms: f64,
+}
+
 /// A paced load: `per_second` records from number `from` on, each stamped with the millisecond at
 /// which it was due, whenever it went out.
 pub(crate) struct Paced {
     sent: Arc<AtomicU64>,
+    /// Microseconds; see [`Sent::late_ms`].
+    late: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Result<()>>,
 }
@@ -114,40 +128,49 @@ impl Paced {
         records: u64,
         per_second: f64,
     ) -> Result<Self> {
-        let producer = producer(bootstrap, "1")?;
+        // What Kafka's own producers wait by default since 4.0.
+        let producer = producer(bootstrap, "5")?;
         let sent = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
-        let (count, told) = (Arc::clone(&sent), Arc::clone(&stop));
+        let late = Arc::new(AtomicU64::new(0));
+        let (count, told, delay) = (Arc::clone(&sent), Arc::clone(&stop), Arc::clone(&late));
         let work = move || {
             let (began, began_ms) = (clock::now(), wall_ms());
             let mut buffers = (vec![], vec![]);
             let mut next = 0;
             while next < records && !told.load(Ordering::Relaxed) {
-                let due = ((began.elapsed().as_secs_f64() * per_second) as u64).min(records);
+                let due = schedule::due(began.elapsed().as_secs_f64(), per_second, records);
                 while next < due {
-                    let stamp = (began_ms + next as f64 / per_second * 1e3) as i64;
+                    let stamp = (began_ms + schedule::due_s(next, per_second) * 1e3) as i64;
                     send(&producer, input, from + next, Some(stamp), &mut buffers)?;
                     next += 1;
                 }
                 count.store(next, Ordering::Relaxed);
-                wait(began, next as f64 / per_second);
+                let at_s = began.elapsed().as_secs_f64();
+                if at_s > FIRST.as_secs_f64() {
+                    let waiting = producer.in_flight_count().max(0) as u64;
+                    let late_s = schedule::late_s(at_s, per_second, next.saturating_sub(waiting));
+                    delay.fetch_max((late_s * 1e6) as u64, Ordering::Relaxed);
+                }
+                wait(began, schedule::due_s(next, per_second));
             }
             producer.flush(FLUSH).context("the load was not acknowledged")
         };
         let thread = std::thread::Builder::new().name("load".to_owned()).spawn(work)?;
-        Ok(Self { sent, stop, thread })
+        Ok(Self { sent, late, stop, thread })
     }
 
-    /// Ends it now; how many records it has sent.
-    pub(crate) fn stop(self) -> Result<u64> {
+    /// Ends it now; what it has sent.
+    pub(crate) fn stop(self) -> Result<Sent> {
         self.stop.store(true, Ordering::Relaxed);
         self.finish()
     }
 
-    /// Waits for its end; how many records it has sent.
-    pub(crate) fn finish(self) -> Result<u64> {
+    /// Waits for its end; what it has sent.
+    pub(crate) fn finish(self) -> Result<Sent> {
         self.thread.join().map_err(|_| anyhow!("the load's thread panicked"))??;
-        Ok(self.sent.load(Ordering::Relaxed))
+        let late_ms = self.late.load(Ordering::Relaxed) as f64 / 1e3;
+        Ok(Sent { records: self.sent.load(Ordering::Relaxed), late_ms })
     }
 }
 

@@ -4,9 +4,12 @@
 //! program. Start at [`session`] for what is compared and [`run`] for how one run is measured.
 //! Exit codes: 0 measured, 1 Tidemill's output was wrong, 2 INVALID: the session says nothing.
 
+#[allow(dead_code)] // shared with the harness, which uses more of it
+#[path = "../tests/harness/cgroup.rs"]
+mod cgroup;
 #[path = "../tests/harness/clock.rs"]
 mod clock;
-#[allow(dead_code)] // shared with the harness, which uses more of it
+#[allow(dead_code)]
 #[path = "../tests/harness/cluster.rs"]
 mod cluster;
 #[allow(dead_code)]
@@ -16,14 +19,17 @@ mod report;
 mod changelog;
 mod input;
 mod latency;
+mod launch;
 mod limits;
 mod load;
 mod oracle;
 mod picture;
 mod process;
 mod progress;
+mod quiet;
 mod run;
 mod runner;
+mod schedule;
 mod session;
 mod stalls;
 mod systems;

@@ -33,6 +33,26 @@ impl Verdict {
     }
 }
 
+/// Tidemill's output was wrong where no table has a row for it.
+#[derive(Debug)]
+pub(crate) struct Wrong(String);
+
+impl Wrong {
+    /// Of a verdict that does not hold.
+    pub(crate) fn of(verdict: &Verdict) -> Self {
+        let example = verdict.example.clone().unwrap_or_else(|| "no output".to_owned());
+        Self(format!("{} of {} outputs: {example}", verdict.violations, verdict.outputs))
+    }
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "wrong output: {}", self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
 /// Compares the committed output of a job with what records 0 to `records` make.
 pub(crate) fn check(cluster: &Cluster, job: &Job, records: u64) -> Result<Verdict> {
     match job.operation {

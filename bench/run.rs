@@ -14,16 +14,13 @@ use crate::{
     clock,
     cluster::Cluster,
     latency::{Quantiles, Reader},
-    load::{self, Paced},
-    oracle::{self, Verdict},
+    load::{self, Paced, Sent},
+    oracle::{self, Verdict, Wrong},
     process::{self, Process, Usage},
     progress::Progress,
     stalls,
     systems::{Job, Place, System},
 };
-
-/// Figures count from here on: the JVM is warm, groups have settled.
-const WARM: f64 = 0.4;
 
 /// How often progress is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -54,35 +51,50 @@ pub(crate) struct Measured {
     pub(crate) records_per_s: f64,
     /// The process from its start on.
     pub(crate) cost_total: f64,
-    /// The process after 40 % of the input.
+    /// The process while it is warm: the last part of the input.
     pub(crate) cost: f64,
-    /// The broker after 40 % of the input.
+    /// The broker in the same time.
     pub(crate) broker_cost: f64,
     pub(crate) peak_rss_bytes: u64,
     /// Processors that neither the system nor the broker kept busy, on average: the neighbors,
     /// and this program.
     pub(crate) foreign_cores: f64,
+    /// The idle part of the machine before the run.
+    pub(crate) idle_before: f64,
+    /// Whether something else was at work before the run.
+    pub(crate) disturbed: bool,
+    /// What the process could take of memory, where that was bounded.
+    pub(crate) memory_cap_bytes: Option<u64>,
+    /// Whether a cgroup saw to it.
+    pub(crate) in_cgroup: bool,
     pub(crate) latency: Option<Quantiles>,
     /// Records per second of the paced load.
     pub(crate) paced_per_s: Option<f64>,
-    /// Pauses between records in milliseconds: (length, how many).
-    pub(crate) stalls: Vec<(u64, u64)>,
+    /// How far the load itself was behind its schedule at worst, in milliseconds.
+    pub(crate) load_late_ms: Option<f64>,
+    /// Pauses between records in milliseconds: (length, how many). L1 does not look.
+    pub(crate) stalls: Option<Vec<(u64, u64)>>,
     pub(crate) changelog: Option<Changelog>,
     pub(crate) verdict: Verdict,
 }
 
 impl Measured {
-    /// Records per CPU-second; zero for a wrong run.
+    /// Records per CPU-second; zero for a wrong run, not a number without a figure.
     pub(crate) fn records_per_cpu_s(&self) -> f64 {
-        if self.verdict.holds() && self.cost > 0.0 { 1e6 / self.cost } else { 0.0 }
+        match self.verdict.holds() {
+            true if self.cost > 0.0 => 1e6 / self.cost,
+            true => f64::NAN,
+            false => 0.0,
+        }
     }
 
     /// The q-quantile of the pause at an epoch: as many pauses are looked at as there were epochs,
-    /// the longest ones.
+    /// the longest ones. Not a number where nobody looked.
     pub(crate) fn stall_ms(&self, q: f64) -> f64 {
         let epochs = (self.wall_s * 1e3 / self.epoch_ms.max(1) as f64).max(1.0);
         let mut left = ((1.0 - q) * epochs).floor() as u64;
-        for (length, count) in self.stalls.iter().rev() {
+        let Some(stalls) = &self.stalls else { return f64::NAN };
+        for (length, count) in stalls.iter().rev() {
             if *count > left {
                 return *length as f64;
             }
@@ -165,14 +177,20 @@ impl<'a> Run<'a> {
     }
 
     /// Works off `records` records of backlog, then the paced load; ends the process and checks.
-    pub(crate) fn measure(mut self, records: u64, paced: Option<PacedPart>) -> Result<Measured> {
-        let warm = (records as f64 * WARM) as u64;
+    /// Costs count from the part `warm` of the backlog on.
+    pub(crate) fn measure(
+        mut self,
+        records: u64,
+        warm: f64,
+        paced: Option<PacedPart>,
+    ) -> Result<Measured> {
+        let warm = (records as f64 * warm) as u64;
         let samples = self.until(&[1, warm, records])?;
         let [first, warm, done] = samples.as_slice() else { bail!("no samples") };
         let (first, warm, done) = (*first, *warm, *done);
         let wall_s = (done.at - first.at).as_secs_f64();
         let records_per_s = (done.records - first.records) as f64 / wall_s.max(1e-3);
-        let latency = match paced {
+        let kept_up = match paced {
             Some(paced) => {
                 Some(self.keep_up(records, records_per_s * paced.load, paced.seconds)?)
             }
@@ -180,13 +198,17 @@ impl<'a> Run<'a> {
         };
         let last = self.process.usage()?;
         self.process.end()?;
-        let total = records + latency.as_ref().map_or(0, |(_, sent)| *sent);
+        let total = records + kept_up.as_ref().map_or(0, |(_, sent)| sent.records);
         let verdict = oracle::check(self.cluster, self.job, total)?;
         let changelog = changelog::read(self.cluster, self.job, &self.place.broker_data)?;
         let report = self.job.report(self.place);
-        let stalls = if report.exists() { stalls::read(&report)? } else { vec![] };
+        let stalls = if report.exists() { Some(stalls::read(&report)?) } else { None };
         let million = |records: u64| records as f64 / 1e6;
-        let steady = million(done.records - warm.records);
+        // Not a number where all was committed at once: then nothing is known of the steady part.
+        let steady = match done.records - warm.records {
+            0 => f64::NAN,
+            records => million(records),
+        };
         let used = (done.system.cpu_s - warm.system.cpu_s, done.broker.cpu_s - warm.broker.cpu_s);
         let busy = done.busy_s - warm.busy_s - used.0 - used.1;
         Ok(Measured {
@@ -201,8 +223,13 @@ impl<'a> Run<'a> {
             broker_cost: used.1 / steady,
             peak_rss_bytes: last.peak_rss_bytes,
             foreign_cores: busy / (done.at - warm.at).as_secs_f64().max(1e-3),
+            idle_before: 1.0,
+            disturbed: false,
+            memory_cap_bytes: self.job.memory,
+            in_cgroup: self.job.launch.entrance.is_some(),
             paced_per_s: paced.map(|paced| records_per_s * paced.load),
-            latency: latency.map(|(latency, _)| latency),
+            load_late_ms: kept_up.as_ref().map(|(_, sent)| sent.late_ms),
+            latency: kept_up.map(|(latency, _)| latency),
             stalls,
             changelog,
             verdict,
@@ -227,12 +254,12 @@ impl<'a> Run<'a> {
         clock::pause(Duration::from_secs_f64(seconds));
         let after = self.sample(0)?;
         let latency = Quantiles::of(&reader.finish()?);
-        let sent = load.stop()?;
+        let sent = load.stop()?.records;
         self.until(&[sent])?;
         self.process.end()?;
         let verdict = oracle::check(self.cluster, self.job, sent)?;
         if !verdict.holds() {
-            bail!("wrong output: {:?}", verdict.example);
+            return Err(Wrong::of(&verdict).into());
         }
         let used = after.broker.cpu_s - before.broker.cpu_s;
         Ok((latency, used / (after.at - before.at).as_secs_f64()))
@@ -245,7 +272,7 @@ impl<'a> Run<'a> {
         let reader = Reader::start(self.cluster, &self.job.output(), counted_from)?;
         let load = Paced::start(&self.place.bootstrap, self.job.input, from, records, per_second)?;
         let sent = load.finish()?;
-        self.until(&[from + sent])?;
+        self.until(&[from + sent.records])?;
         // The last records are committed; the reader has them a fetch later.
         clock::pause(Duration::from_millis(500));
         Ok((Quantiles::of(&reader.finish()?), sent))

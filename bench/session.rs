@@ -6,9 +6,13 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
+    cgroup::MemoryCgroup,
     cluster::Cluster,
     input::Input,
-    load, report,
+    launch::Launch,
+    load,
+    quiet::{Look, Quiet},
+    report,
     run::{self, Measured, PacedPart, Run},
     systems::{Job, Operation, Place, System},
     target::Target,
@@ -25,7 +29,23 @@ pub(crate) struct Size {
     pub(crate) repetitions: usize,
     /// Seconds of a paced load.
     pub(crate) paced_s: f64,
+    /// Costs count from this part of a backlog on: groups have settled, and the JVM is warm.
+    pub(crate) warm: f64,
+    /// How long an idle machine is waited for before each run, in seconds.
+    pub(crate) idle_wait_s: u64,
 }
+
+/// What a comparison works off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backlog {
+    pub(crate) operation: Operation,
+    pub(crate) input: Input,
+    pub(crate) records: u64,
+    pub(crate) repetitions: usize,
+}
+
+/// See [`Session::warm`].
+const WARM_COPIES: f64 = 0.1;
 
 /// A group of runs on the same input, interleaved.
 #[derive(Debug, Clone, Serialize)]
@@ -44,6 +64,10 @@ pub(crate) struct Session {
     pub(crate) targets: Vec<Target>,
     /// Why the session proves nothing.
     pub(crate) invalid: Vec<String>,
+    /// Where Tidemill's output was wrong.
+    pub(crate) wrong: Vec<String>,
+    /// Runs and other measurements, and those before which the machine was not idle.
+    pub(crate) runs: (usize, usize),
     number: usize,
 }
 
@@ -53,11 +77,13 @@ pub(crate) struct Entry {
     pub(crate) system: System,
     pub(crate) epoch_ms: u64,
     pub(crate) paced: bool,
+    /// What the process may take of memory in bytes.
+    pub(crate) memory: Option<u64>,
 }
 
 /// A system with an epoch, without a paced load.
 pub(crate) fn entry(system: System, epoch_ms: u64) -> Entry {
-    Entry { system, epoch_ms, paced: false }
+    Entry { system, epoch_ms, paced: false, memory: None }
 }
 
 impl Session {
@@ -70,6 +96,8 @@ impl Session {
             comparisons: vec![],
             targets: vec![],
             invalid: vec![],
+            wrong: vec![],
+            runs: (0, 0),
             number: 0,
         })
     }
@@ -84,21 +112,36 @@ impl Session {
             epoch_ms: entry.epoch_ms,
             application: format!("bench-{}-{}", std::process::id(), self.number),
             settings: vec![],
+            memory: entry.memory,
+            launch: Launch { pinned: self.place.pinned, entrance: None },
         }
     }
 
-    /// Runs all entries on the same input, one after the other, as often as the size says.
+    /// What a comparison works off where a workload says nothing else.
+    pub(crate) fn backlog(&self, operation: Operation, input: Input) -> Backlog {
+        let Size { records, repetitions, .. } = self.size;
+        Backlog { operation, input, records, repetitions }
+    }
+
+    /// Waits for an idle machine before something is measured.
+    pub(crate) fn settle(&mut self) -> Quiet {
+        let quiet = Quiet::wait(Look::new(self.size.quick, self.size.idle_wait_s));
+        self.runs.0 += 1;
+        self.runs.1 += usize::from(quiet.disturbed());
+        quiet
+    }
+
+    /// Runs all entries on the same input, one after the other, as often as the backlog says.
     pub(crate) fn compare(
         &mut self,
         title: &str,
-        operation: Operation,
-        input: Input,
+        backlog: Backlog,
         entries: &[Entry],
     ) -> Result<Comparison> {
-        report::line(format_args!("\n{title}: {} records", self.size.records));
+        report::line(format_args!("\n{title}: {} records", backlog.records));
         report::line(HEADER);
         let mut runs = Vec::new();
-        for _ in 0..self.size.repetitions {
+        for _ in 0..backlog.repetitions {
             for entry in entries {
                 let measured = self.measure(*entry, operation, input)?;
                 report::line(row(&measured));
@@ -106,7 +149,9 @@ impl Session {
                     let example = measured.verdict.example.clone().unwrap_or_default();
                     let line = format!("{title}, {}: wrong output: {example}", measured.name);
                     report::line(format_args!("  WRONG: {line}"));
-                    if entry.system != System::Tidemill {
+                    if entry.system == System::Tidemill {
+                        self.wrong.push(line);
+                    } else {
                         self.invalid.push(line);
                     }
                 }
@@ -118,24 +163,48 @@ impl Session {
         Ok(comparison)
     }
 
-    fn measure(&mut self, entry: Entry, operation: Operation, input: Input) -> Result<Measured> {
-        load::preload(&self.cluster, input, self.size.records)?;
-        let job = self.job(entry, operation, input);
+    fn measure(&mut self, entry: Entry, backlog: Backlog) -> Result<Measured> {
+        let Backlog { operation, input, records, .. } = backlog;
+        load::preload(&self.cluster, input, records)?;
+        let mut job = self.job(entry, operation, input);
+        // A group per run: what the one before left in the page cache is not this one's.
+        let group = entry.memory.and_then(|bytes| MemoryCgroup::make(bytes).ok());
+        job.launch.entrance = group.as_ref().map(MemoryCgroup::entrance);
+        let quiet = self.settle();
         let paced = PacedPart { load: 0.5, seconds: self.size.paced_s };
-        let measured = Run::start(&self.place, &self.cluster, &job)
-            .and_then(|run| run.measure(self.size.records, entry.paced.then_some(paced)))
+        let warm = self.warm(entry.system, operation);
+        let mut measured = Run::start(&self.place, &self.cluster, &job)
+            .and_then(|run| run.measure(records, warm, entry.paced.then_some(paced)))
             .with_context(|| {
-                format!("{} (logs in {})", job.system, job.directory(&self.place).display())
+                let killed = group.as_ref().and_then(|group| group.kills().ok()).unwrap_or(0);
+                let killed =
+                    if killed > 0 { "killed by the kernel at its memory cap; " } else { "" };
+                let logs = job.directory(&self.place);
+                format!("{} ({killed}logs in {})", job.system, logs.display())
             })?;
+        measured.idle_before = quiet.idle;
+        measured.disturbed = quiet.disturbed();
         run::clean(&self.place, &self.cluster, &job)?;
         Ok(measured)
+    }
+
+    /// From which part of a backlog on costs count. What only copies has no state to grow and, but
+    /// for the JVM, nothing to warm up; epochs of a second need the rest for themselves.
+    fn warm(&self, system: System, operation: Operation) -> f64 {
+        match (system, operation) {
+            (System::Streams { .. }, _) | (_, Operation::Count) => self.size.warm,
+            (_, Operation::Map) => WARM_COPIES,
+        }
     }
 
     /// A peer that comes out more than 30 % worse than measured on a quiet machine says nothing.
     pub(crate) fn check_not_slowed(&mut self, comparison: &Comparison, known: &[(Entry, f64)]) {
         for (entry, best) in known {
             let cost = comparison.cost(entry.system, entry.epoch_ms);
-            if cost > best * 1.3 {
+            if cost.is_nan() {
+                let line = format!("{}: {} has no figure", comparison.title, entry.system);
+                self.invalid.push(line);
+            } else if cost > best * 1.3 {
                 self.invalid.push(format!(
                     "{}: {} took {cost:.2} CPU-s per million records, more than 1.3 x {best}",
                     comparison.title, entry.system
@@ -187,14 +256,23 @@ impl Comparison {
 }
 
 const HEADER: &str = "system                       epoch   k rec/s  CPU-s/M  (total)  broker  RSS MB   \
-                      p50/p99 ms    stall p99   foreign  check";
+                      p50/p99 ms    stall p99   foreign  idle before  output";
+
+/// A load that is later than this is named beside the latency that it is part of.
+const LATE_MS: f64 = 20.0;
 
 fn row(run: &Measured) -> String {
     let latency = run.latency.as_ref();
     let latency = latency.map_or_else(String::new, |l| format!("{:.0}/{:.0}", l.p50, l.p99));
-    let check = if run.verdict.holds() { "ok" } else { "WRONG" };
+    let check = if run.verdict.holds() { "right" } else { "WRONG" };
+    let disturbed = if run.disturbed { " (disturbed)" } else { "" };
+    let stall = run.stall_ms(0.99);
+    let stall = if stall.is_nan() { "-".to_owned() } else { format!("{stall:.0} ms") };
+    let late = run.load_late_ms.filter(|late| *late > LATE_MS);
+    let late = late.map_or_else(String::new, |late| format!(" (load late by {late:.0} ms)"));
     format!(
-        "{:<28} {:>5} {:>9.0} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {latency:>13} {:>9.0} ms {:>8.1}  {check}",
+        "{:<28} {:>5} {:>9.0} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {latency:>13} {stall:>12} {:>8.1} {:>10.0} %  \
+         {check}{disturbed}{late}",
         run.name,
         run.epoch_ms,
         run.records_per_s / 1e3,
@@ -202,7 +280,7 @@ fn row(run: &Measured) -> String {
         run.cost_total,
         run.broker_cost,
         run.peak_rss_bytes as f64 / 1e6,
-        run.stall_ms(0.99),
         run.foreign_cores,
+        run.idle_before * 1e2,
     )
 }

@@ -9,7 +9,12 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::{input::Input, process::Process, topologies};
+use crate::{
+    input::Input,
+    launch::{self, Launch},
+    process::Process,
+    topologies,
+};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,7 +61,8 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
+    /// In one word.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Map => "map",
             Self::Count => "count",
@@ -79,6 +85,8 @@ pub(crate) struct Place {
     pub(crate) program: PathBuf,
     /// The tidemill binary, whose size is measured.
     pub(crate) tidemill: PathBuf,
+    /// Whether systems under test have a processor of their own.
+    pub(crate) pinned: bool,
 }
 
 /// One application: a system at work on a workload.
@@ -92,7 +100,13 @@ pub(crate) struct Job {
     pub(crate) application: String,
     /// Further settings: `TIDEMILL_*` variables for Tidemill, properties for Kafka Streams.
     pub(crate) settings: Vec<(String, String)>,
+    /// What each instance may take of memory in bytes, where that is bounded.
+    pub(crate) memory: Option<u64>,
+    /// Where it runs.
+    pub(crate) launch: Launch,
 }
+
+const MIB: u64 = 1 << 20;
 
 impl Job {
     /// The output topic.
@@ -141,7 +155,7 @@ impl Job {
     }
 
     fn tidemill(&self, place: &Place, number: usize) -> Command {
-        let mut command = Command::new(&place.program);
+        let mut command = self.launch.command(&place.program);
         let state = self.state(place, number);
         command
             .arg("run")
@@ -157,6 +171,10 @@ impl Job {
             .env("TIDEMILL_HTTP__BIND", "127.0.0.1:0")
             .env("TIDEMILL_EPOCH__INTERVAL", format!("{}ms", self.epoch_ms))
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        if let Some(cap) = self.memory {
+            let limit = format!("{}MiB", launch::tidemill_limit(cap) / MIB);
+            command.env("TIDEMILL_MEMORY__LIMIT", limit);
+        }
         command
     }
 
@@ -166,17 +184,28 @@ impl Job {
     }
 
     fn streams(&self, place: &Place, cache_mib: u64, number: usize) -> Command {
-        let mut command = Command::new("java");
+        let mut command = self.launch.command(Path::new("java"));
         let class_path = format!("{0}/peer.jar:{0}/lib/*", place.peer.display());
         let set = |name: &str, value: &dyn fmt::Display| format!("{name}={value}");
+        match self.memory {
+            // The collector that the JVM takes by itself where memory is this short; one arena,
+            // as Kafka Streams' manual advises for RocksDB under a limit.
+            Some(cap) => command.env("MALLOC_ARENA_MAX", "2").args([
+                "-XX:+UseSerialGC",
+                &format!("-Xmx{}m", launch::streams_split(cap).0 / MIB),
+            ]),
+            None => command.args(["-Xms512m", "-Xmx1g"]),
+        };
         command
-            .args(["-Xms512m", "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .args(["-cp", &class_path, "Peer", self.operation.name()])
             .args([self.input.topic(), self.output()])
             .arg(set("application.id", &self.application))
             .arg(set("bootstrap.servers", &place.bootstrap))
             .arg(set("commit.interval.ms", &self.epoch_ms))
             .arg(set("num.stream.threads", &1))
+            // Without it a restart waits for the session of the instance before: 45 s.
+            .arg(set("group.instance.id", &format_args!("i{number}")))
             .arg(set("replication.factor", &1))
             .arg(set("statestore.cache.max.bytes", &(cache_mib << 20)))
             .arg(set("state.dir", &self.state(place, number).display()))
@@ -185,11 +214,14 @@ impl Job {
             .arg(set("consumer.fetch.min.bytes", &(64 << 10)))
             .arg(set("report", &self.report(place).display()))
             .args(self.settings.iter().map(|(name, value)| set(name, value)));
+        if let Some(cap) = self.memory {
+            command.arg(set("rocksdb.bytes", &launch::streams_split(cap).1));
+        }
         command
     }
 
     fn rung(&self, place: &Place) -> Command {
-        let mut command = Command::new(&place.program);
+        let mut command = self.launch.command(&place.program);
         let rung = match self.system {
             System::L1 => "l1",
             System::L2 => "l2",

@@ -10,8 +10,22 @@ pub(crate) enum Met {
     Pass,
     /// Not as good.
     Miss,
-    /// A run that it rests on was wrong, or slowed: it says nothing.
+    /// The session says nothing: a peer was slowed, or there is no figure.
     Invalid,
+    /// Measured smaller than the target asks for: the figure is shown, and not judged.
+    NotJudged,
+}
+
+impl Met {
+    /// In words.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Miss => "MISS",
+            Self::Invalid => "invalid",
+            Self::NotJudged => "not judged",
+        }
+    }
 }
 
 /// One row of the table of targets.
@@ -70,14 +84,23 @@ impl Target {
         Self { workload, what, found, bound, at_least, unit, met }
     }
 
+    /// The same without a verdict: the run was smaller than what the target asks for.
+    pub(crate) fn not_judged(mut self) -> Self {
+        if self.met != Met::Invalid {
+            self.met = Met::NotJudged;
+        }
+        self
+    }
+
+    /// What a session that is INVALID makes of it: the figure stays, the verdict goes.
+    pub(crate) fn void(&mut self) {
+        self.met = Met::Invalid;
+    }
+
     /// The row in words.
     pub(crate) fn line(&self) -> String {
         let sign = if self.at_least { ">=" } else { "<=" };
-        let met = match self.met {
-            Met::Pass => "pass",
-            Met::Miss => "MISS",
-            Met::Invalid => "INVALID",
-        };
+        let met = self.met.word();
         let Self { workload, what, found, bound, unit, .. } = self;
         format!("{workload:<4} {what:<62} {found:>9.2} {unit:<5} {sign} {bound:<6.2} {met}")
     }

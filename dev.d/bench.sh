@@ -76,9 +76,11 @@ bench_command() {
 
 bench_usage() {
     cat <<'HELP'
-./dev bench [--quick] [--workload W2]... [--records N] [--repetitions N]
+./dev bench [--quick] [--pin] [--workload W2]... [--records N] [--repetitions N]
 
-  --quick          everything once with small inputs, in about five minutes
+  --quick          everything once with small inputs, cut for five minutes on a quiet machine
+  --pin            broker and driver on the first processor, each system on the second one
+  --idle-wait S    how long to wait for an idle machine before each run (60, quick: 3)
   --instructions   only the hot path's cost in instructions, by valgrind
   --workload NAME  only this one; may be repeated
 Exit code: 0 measured, 1 Tidemill's output was wrong, 2 INVALID (a peer was slowed or wrong).

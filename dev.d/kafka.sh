@@ -263,6 +263,7 @@ kafka_up() {
             [ ! -e "$KAFKA_DIR/secure/ports" ] ||
                 say "TLS and SASL/PLAIN (tidemill, tidemill-secret) on 127.0.0.1:$(paste -sd, "$KAFKA_DIR/secure/ports"), certificate $KAFKA_DIR/secure/ca.pem"
             kafka_bootstrap
+            exec 9>&- # whoever restarts a broker of this cluster later takes the lock again
             return
         fi
         # A port was taken between the look and the bind: other ports, but never other data.

@@ -6,6 +6,7 @@ mod w11;
 mod w13;
 mod w2;
 mod w3;
+mod w4;
 mod w7;
 mod workload;
 

@@ -12,7 +12,8 @@ use crate::{
     cluster::is_passing,
     input::PARTITIONS,
     load::{self, Paced},
-    oracle, report, run,
+    oracle::{self, Wrong},
+    report, run,
     session::{Session, entry},
     systems::{Job, Operation, System},
     target::Target,
@@ -86,7 +87,7 @@ impl Watch {
 }
 
 fn run(session: &mut Session) -> Result<()> {
-    let repetitions = if session.size.quick { 2 } else { 5 };
+    let repetitions = if session.size.quick { 1 } else { 5 };
     let restarts = restart(session, repetitions)?;
     report::line(format_args!("same instance started again: gaps {restarts:.2?} s"));
     let (taken, survivor) = takeover(session)?;
@@ -114,18 +115,24 @@ fn prepared(session: &mut Session) -> Result<Job> {
     let millis = format!("{}ms", SESSION.as_millis());
     job.settings.push(("TIDEMILL_KAFKA__SESSION_TIMEOUT".to_owned(), millis));
     session.cluster.make_topic(&job.output(), PARTITIONS)?;
+    session.settle();
     Ok(job)
 }
 
+/// How long all runs undisturbed before a kill.
+fn calm(session: &Session) -> Duration {
+    Duration::from_secs(if session.size.quick { 3 } else { 5 })
+}
+
 fn conclude(session: &Session, job: &Job, load: Paced) -> Result<()> {
-    let sent = load.stop()?;
+    let sent = load.stop()?.records;
     let progress = run::progress(&session.place, job)?;
     clock::wait_for("all input to be committed", LIMIT, || {
         Ok((progress.records()? >= sent).then_some(()))
     })?;
     let verdict = oracle::check(&session.cluster, job, sent)?;
     if !verdict.holds() {
-        bail!("wrong output after SIGKILL: {:?}", verdict.example);
+        return Err(Wrong::of(&verdict).into());
     }
     Ok(())
 }
@@ -133,11 +140,12 @@ fn conclude(session: &Session, job: &Job, load: Paced) -> Result<()> {
 /// The gaps of several restarts.
 fn restart(session: &mut Session, repetitions: usize) -> Result<Vec<f64>> {
     let job = prepared(session)?;
+    let calm = calm(session);
     let load = Paced::start(&session.place.bootstrap, UNIFORM, 0, u64::MAX, RATE)?;
     let mut process = job.start(&session.place, 0)?;
     let mut watch = Watch::start(session, &job)?;
     watch.until_all_since(clock::now())?;
-    watch.watch(Duration::from_secs(5))?;
+    watch.watch(calm)?;
     let mut gaps = Vec::new();
     for _ in 0..repetitions {
         watch.reset();
@@ -148,7 +156,7 @@ fn restart(session: &mut Session, repetitions: usize) -> Result<Vec<f64>> {
         watch.watch(Duration::from_millis(50))?;
         watch.until_all_since(killed.max(clock::now()))?;
         gaps.push(watch.gaps().1);
-        watch.watch(Duration::from_secs(3))?;
+        watch.watch(calm / 2)?;
     }
     conclude(session, &job, load)?;
     process.end()?;
@@ -159,13 +167,14 @@ fn restart(session: &mut Session, repetitions: usize) -> Result<Vec<f64>> {
 /// The longest gap in a partition of the dead instance, and in one of the survivor.
 fn takeover(session: &mut Session) -> Result<(f64, f64)> {
     let job = prepared(session)?;
+    let calm = calm(session);
     let load = Paced::start(&session.place.bootstrap, UNIFORM, 0, u64::MAX, RATE)?;
     let mut victim = job.start(&session.place, 0)?;
     let mut survivor = job.start(&session.place, 1)?;
     let mut watch = Watch::start(session, &job)?;
     // Both have joined, and the partitions have moved.
     watch.until_all_since(clock::now())?;
-    watch.watch(Duration::from_secs(10))?;
+    watch.watch(2 * calm)?;
     watch.reset();
     let killed = clock::now();
     victim.kill()?;

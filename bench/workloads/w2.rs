@@ -34,10 +34,11 @@ fn run(session: &mut Session) -> Result<()> {
     // L2 copies: it takes part as the witness that this machine is not slowed.
     let (copies, counts): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| entry.system == System::L2);
-    let witness = session.compare("L2 on W2's input", Operation::Map, UNIFORM, &copies)?;
+    let copied = session.backlog(Operation::Map, UNIFORM);
+    let witness = session.compare("L2 on W2's input", copied, &copies)?;
     session.check_not_slowed(&witness, &[(entry(System::L2, EPOCH_MS), KNOWN_L2)]);
-    let found =
-        session.compare("W2 count, 1 M uniform keys", Operation::Count, UNIFORM, &counts)?;
+    let counted = session.backlog(Operation::Count, UNIFORM);
+    let found = session.compare("W2 count, 1 M uniform keys", counted, &counts)?;
     let streams = System::Streams { cache_mib: 0 };
     session.check_not_slowed(&found, &[(entry(streams, EPOCH_MS), KNOWN_STREAMS)]);
     targets(session, &found);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{w0, w2, w3, w7, w10, w11, w13};
+use super::{w0, w2, w3, w4, w7, w10, w11, w13};
 
 use crate::{
     input::{Input, Keys, PARTITIONS},
@@ -18,12 +18,13 @@ pub(crate) struct Workload {
 
 /// All of them.
 pub(crate) const ALL: &[Workload] = &[
+    w0::WORKLOAD,
     w2::WORKLOAD,
     w3::WORKLOAD,
-    w0::WORKLOAD,
-    w13::WORKLOAD,
-    w11::WORKLOAD,
+    w4::WORKLOAD,
     w10::WORKLOAD,
+    w11::WORKLOAD,
+    w13::WORKLOAD,
     w7::WORKLOAD,
 ];
 

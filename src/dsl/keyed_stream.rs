@@ -169,7 +169,7 @@ impl<K: Key, V: Data> KeyedStream<K, V> {
             stores: vec![StoreSpec { operator: name, state: VALUE.into() }],
             install: Arc::new(move |wiring, node| {
                 let (key, value) = (Arc::clone(&key), Arc::clone(&value));
-                let state = ValueState::new(&uid, VALUE, key, value).evicting_changed();
+                let state = ValueState::new(&uid, VALUE, key, value);
                 let next = wiring.outlet(Port::of(node));
                 let fold = Fold::new(step.clone(), state, Arc::clone(&function), fallible, next);
                 let fold = Rc::new(RefCell::new(fold));
@@ -211,8 +211,7 @@ impl<K: Key, V: Data> KeyedStream<K, V> {
             kind: Kind::Effect,
             stores: vec![store(VALUE), store(timers)],
             install: Arc::new(move |wiring, node| {
-                let state = ValueState::new(&uid, VALUE, Arc::clone(&key), Arc::clone(&codec))
-                    .evicting_changed();
+                let state = ValueState::new(&uid, VALUE, Arc::clone(&key), Arc::clone(&codec));
                 let parts = KeyedTimerParts {
                     operator: Arc::clone(&uid),
                     timers,

@@ -55,7 +55,7 @@ impl<K: Key, V: Data> Table<K, V> {
             stores: vec![StoreSpec { operator: name.into(), state: VALUE.into() }],
             install: Arc::new(move |wiring, node| {
                 let (key, value) = (Arc::clone(&key), Arc::clone(&value));
-                let state = ValueState::new(&of_node, VALUE, key, value).evicting_changed();
+                let state = ValueState::new(&of_node, VALUE, key, value);
                 let next = wiring.outlet(Port::of(node));
                 let step = StepPolicy::new(Arc::clone(&of_node), ErrorPolicy::Fail);
                 let fold = Fold::new(step, state, Arc::new(latest::<K, V>), false, next);

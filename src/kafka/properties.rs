@@ -18,6 +18,16 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const ANSWER_BYTES_MIN: u64 = 1 << 20;
 const ANSWER_BYTES_MAX: u64 = 48 << 20;
 
+/// A broker holds an answer back until it has this much for a stream thread, or for so long.
+/// Answers of a few records each cost broker and client several times as much per record; what
+/// waits is late by a part of an epoch at most (ADR 0016).
+const FETCH_BYTES_MIN: u64 = 256 << 10;
+const FETCH_WAIT: Duration = Duration::from_millis(20);
+
+/// The largest answer to a stream thread: its records are still in the processor's cache when they
+/// are taken, and what they cost beside their bytes stays small.
+const FETCH_BYTES_MAX: u64 = 4 << 20;
+
 /// librdkafka's own limit of `queued.min.messages`.
 const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 
@@ -43,6 +53,14 @@ pub(super) fn consumer(
             ("enable.partition.eof", "false".to_owned()),
         ],
     );
+    for (name, value) in [
+        ("fetch.min.bytes", FETCH_BYTES_MIN.to_string()),
+        ("fetch.wait.max.ms", millis(FETCH_WAIT)),
+    ] {
+        if !settings.properties.contains_key(name) {
+            properties.insert(name.to_owned(), value);
+        }
+    }
     config(properties)
 }
 
@@ -135,7 +153,7 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, n
         ],
     );
     let queue = connection.settings.memory.fetch;
-    extend(&mut properties, &fetch_bounds(queue, queue.bytes));
+    extend(&mut properties, &fetch_bounds(queue, queue.bytes.min(FETCH_BYTES_MAX)));
     properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,

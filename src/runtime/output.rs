@@ -20,7 +20,7 @@ use crate::{
 const RECORD_OVERHEAD: usize = 61 + 21;
 
 /// What a record costs here beside its bytes.
-const QUEUED_OVERHEAD: usize = size_of::<Queued>() + size_of::<Origin>();
+const QUEUED_OVERHEAD: usize = size_of::<Queued>() + size_of::<PackedOrigin>();
 
 /// The input record that led to an output, as far as there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,15 +38,45 @@ const NO_TIMESTAMP: Timestamp = Timestamp(-1);
 const ARENA_MIN: usize = 4 << 10;
 const ARENA_KEPT: usize = 256 << 10;
 
+/// An origin in 16 bytes: there is one for every record of an epoch.
+#[derive(Debug, Clone, Copy)]
+struct PackedOrigin {
+    offset: Offset,
+    partition: PartitionId,
+    subtopology: u16,
+    /// [`NO_INPUT`] where there was none.
+    source: u16,
+}
+
+const NO_INPUT: u16 = u16::MAX;
+
+impl PackedOrigin {
+    fn pack(origin: Origin) -> Self {
+        let narrow = |number: usize| u16::try_from(number).unwrap_or(NO_INPUT);
+        let (source, offset) = origin.input.unwrap_or((usize::from(NO_INPUT), Offset(0)));
+        let TaskId { subtopology, partition } = origin.task;
+        Self { offset, partition, subtopology: narrow(subtopology), source: narrow(source) }
+    }
+
+    fn unpack(self) -> Origin {
+        let Self { offset, partition, subtopology, source } = self;
+        let task = TaskId { subtopology: subtopology.into(), partition };
+        Origin { task, input: (source != NO_INPUT).then_some((source.into(), offset)) }
+    }
+}
+
+/// A length that is none: the record has no key, or no value.
+const NULL: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Queued {
+    start: usize,
+    /// [`NO_TIMESTAMP`] leaves it to the client.
+    timestamp: Timestamp,
     topic: TopicSlot,
     partition: PartitionId,
-    timestamp: Option<Timestamp>,
-    start: usize,
-    key_len: Option<u32>,
-    value_len: Option<u32>,
-    headers: Box<[Header]>,
+    key_len: u32,
+    value_len: u32,
 }
 
 /// The unsent records of one epoch, in emit order.
@@ -54,8 +84,10 @@ struct Queued {
 pub struct EpochBuffer {
     arena: Vec<u8>,
     queue: Vec<Queued>,
+    /// Of those records in the queue that have any, by their place in it.
+    headers: BTreeMap<usize, Box<[Header]>>,
     sent: usize,
-    origins: Vec<Origin>,
+    origins: Vec<PackedOrigin>,
     bytes: u64,
 }
 
@@ -70,38 +102,42 @@ impl EpochBuffer {
         }
         self.arena.extend_from_slice(record.key.unwrap_or_default());
         self.arena.extend_from_slice(record.value.unwrap_or_default());
-        let headers: usize = record
-            .headers
-            .iter()
-            .map(|h| size_of::<Header>() + h.name.len() + h.value.as_ref().map_or(0, |v| v.len()))
-            .sum();
-        self.bytes += (needed + headers + QUEUED_OVERHEAD.max(RECORD_OVERHEAD)) as u64;
-        let len = |bytes: Option<&[u8]>| bytes.map(|b| u32::try_from(b.len()).unwrap_or(u32::MAX));
+        if !record.headers.is_empty() {
+            self.bytes += record.headers.iter().map(header_bytes).sum::<usize>() as u64;
+            self.headers.insert(self.queue.len(), record.headers.into());
+        }
+        self.bytes += (needed + QUEUED_OVERHEAD.max(RECORD_OVERHEAD)) as u64;
+        let len = |bytes: Option<&[u8]>| {
+            bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).unwrap_or(NULL - 1))
+        };
         self.queue.push(Queued {
+            start,
+            timestamp: if stamped { record.timestamp } else { NO_TIMESTAMP },
             topic,
             partition: record.partition.unwrap_or_default(),
-            timestamp: stamped.then_some(record.timestamp),
-            start,
             key_len: len(record.key),
             value_len: len(record.value),
-            headers: record.headers.into(),
         });
-        self.origins.push(origin);
+        self.origins.push(PackedOrigin::pack(origin));
     }
 
     /// Hands queued records to the lane's producer; true when none is left.
     pub fn send<L: Log>(&mut self, log: &mut L, lane: Lane, topics: &[TopicName]) -> bool {
         let base = self.origins.len() - self.queue.len();
+        let part = |len: u32| if len == NULL { 0 } else { len as usize };
         while let Some(queued) = self.queue.get(self.sent) {
-            let key_end = queued.start + queued.key_len.unwrap_or_default() as usize;
-            let value_end = key_end + queued.value_len.unwrap_or_default() as usize;
+            let key_end = queued.start + part(queued.key_len);
+            let value_end = key_end + part(queued.value_len);
             let record = OutputRecord {
                 topic: &topics[queued.topic as usize],
                 partition: queued.partition,
-                timestamp: queued.timestamp,
-                key: queued.key_len.map(|_| &self.arena[queued.start..key_end]),
-                value: queued.value_len.map(|_| &self.arena[key_end..value_end]),
-                headers: &queued.headers,
+                timestamp: (queued.timestamp != NO_TIMESTAMP).then_some(queued.timestamp),
+                key: (queued.key_len != NULL).then(|| &self.arena[queued.start..key_end]),
+                value: (queued.value_len != NULL).then(|| &self.arena[key_end..value_end]),
+                headers: match self.headers.is_empty() {
+                    true => &[],
+                    false => self.headers.get(&self.sent).map_or(&[], |headers| headers),
+                },
             };
             if log.produce(lane, &record, (base + self.sent) as u64).is_err() {
                 return false;
@@ -112,6 +148,7 @@ impl EpochBuffer {
         self.arena.clear();
         self.arena.shrink_to(ARENA_KEPT);
         self.queue.clear();
+        self.headers.clear();
         self.sent = 0;
         true
     }
@@ -120,13 +157,13 @@ impl EpochBuffer {
     pub fn held_bytes(&self) -> u64 {
         let held = self.arena.capacity()
             + self.queue.len() * size_of::<Queued>()
-            + self.origins.len() * size_of::<Origin>();
+            + self.origins.len() * size_of::<PackedOrigin>();
         held as u64
     }
 
     /// Where the record with this tag came from.
     pub fn origin(&self, tag: u64) -> Option<Origin> {
-        self.origins.get(usize::try_from(tag).ok()?).copied()
+        self.origins.get(usize::try_from(tag).ok()?).map(|origin| origin.unpack())
     }
 
     /// Bytes emitted in this epoch, sent or not.
@@ -138,6 +175,10 @@ impl EpochBuffer {
     pub fn records(&self) -> u64 {
         self.origins.len() as u64
     }
+}
+
+fn header_bytes(header: &Header) -> usize {
+    size_of::<Header>() + header.name.len() + header.value.as_ref().map_or(0, |v| v.len())
 }
 
 /// Records that a broker refused in an earlier try: by origin, with the broker's words. They keep
@@ -270,6 +311,26 @@ mod tests {
         ] {
             assert_eq!(emit(b"v", timestamp, &none).is_ok(), taken, "timestamp {timestamp}");
         }
+    }
+
+    #[test]
+    fn a_record_is_traced_to_its_origin_by_its_tag() {
+        let task = TaskId { subtopology: 3, partition: 7 };
+        let origins = [
+            origin(),
+            Origin { task, input: None },
+            Origin { task, input: Some((2, Offset(i64::MAX))) },
+        ];
+        let record =
+            Emitted { key: None, value: None, timestamp: NOW, headers: &[], partition: Some(0) };
+        let mut buffer = EpochBuffer::default();
+        for origin in origins {
+            buffer.push(0, record, origin, true);
+        }
+        for (tag, origin) in (0..).zip(origins) {
+            assert_eq!(buffer.origin(tag), Some(origin));
+        }
+        assert_eq!(buffer.origin(3), None);
     }
 
     #[test]

@@ -148,6 +148,10 @@ fn decode_prefix(key: &[u8]) -> Option<(u16, KeyGroup, &[u8])> {
 }
 
 fn escape(user_key: &[u8], out: &mut Vec<u8>) {
+    if !user_key.contains(&0) {
+        out.extend_from_slice(user_key);
+        return out.extend_from_slice(&[0, 0]);
+    }
     let mut parts = user_key.split(|byte| *byte == 0);
     if let Some(first) = parts.next() {
         out.extend_from_slice(first);

@@ -7,6 +7,7 @@ pub mod changelog;
 mod directory;
 mod error;
 mod key_group;
+mod key_hash;
 pub mod keys;
 mod memory;
 mod overlay;

@@ -7,15 +7,13 @@
 
 use std::{
     collections::BTreeMap,
-    hash::BuildHasher,
     ops::Bound::{Excluded, Included, Unbounded},
     sync::OnceLock,
 };
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::state::{FrozenChanges, StateError, byte_store::TakeChange};
+use crate::state::{FrozenChanges, StateError, byte_store::TakeChange, key_hash::KeyHash};
 
 /// What an entry costs beside its key and value: its place in the list and in the table, what
 /// both keep in reserve, and its place in the order that a spill makes. An estimate, for budgets.
@@ -27,19 +25,26 @@ const WASTE_MIN: usize = 64 * 1024;
 /// The length of a value that is none: the key is deleted.
 const DELETED: u32 = u32::MAX;
 
+/// The length of a value whose change was forgotten.
+const FORGOTTEN: u32 = u32::MAX - 1;
+
 /// A key's new value; `None` where it is deleted.
 pub(crate) type Changed<'a> = Option<&'a [u8]>;
 
 /// Where key and value lie in the arena.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    hash: u64,
     key: usize,
     value: usize,
+    hash: KeyHash,
     key_len: u32,
     value_len: u32,
-    /// False for a change that was forgotten.
-    live: bool,
+}
+
+impl Place {
+    fn is_live(&self) -> bool {
+        self.value_len != FORGOTTEN
+    }
 }
 
 /// Changes by key; `None` deletes a key.
@@ -48,7 +53,6 @@ pub(crate) struct Overlay {
     arena: Vec<u8>,
     places: Vec<Place>,
     table: HashTable<u32>,
-    hasher: FixedState,
     bytes: usize,
     /// Bytes of the arena that nothing points to any more.
     waste: usize,
@@ -59,28 +63,30 @@ pub(crate) struct Overlay {
 impl Overlay {
     /// The change of a key: `None` where it is untouched here, `Some(None)` where it is deleted.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Changed<'_>> {
-        if self.table.is_empty() {
-            return None;
-        }
-        let index = self.find(self.hasher.hash_one(key), key)?;
+        self.get_hashed(KeyHash::of(key), key)
+    }
+
+    /// As [`Overlay::get`], for a key whose hash is known.
+    pub(crate) fn get_hashed(&self, hash: KeyHash, key: &[u8]) -> Option<Changed<'_>> {
+        let index = self.find(hash, key)?;
         self.places.get(index as usize).map(|place| self.value(place))
     }
 
     /// Sets a key to the concatenation of `parts`, or deletes it where there are none.
     pub(crate) fn set(&mut self, key: &[u8], parts: Option<[&[u8]; 2]>) {
-        self.set_hashed(self.hasher.hash_one(key), key, parts);
+        self.set_hashed(KeyHash::of(key), key, parts);
     }
 
     /// Forgets the change of a key.
     pub(crate) fn forget(&mut self, key: &[u8]) {
-        let hash = self.hasher.hash_one(key);
+        let hash = KeyHash::of(key);
         let Some(index) = self.find(hash, key) else { return };
-        if let Ok(found) = self.table.find_entry(hash, |other| *other == index) {
+        if let Ok(found) = self.table.find_entry(hash.spread(), |other| *other == index) {
             found.remove();
         }
         if let Some(place) = self.places.get_mut(index as usize) {
-            place.live = false;
             let held = place.key_len as usize + length(place.value_len);
+            place.value_len = FORGOTTEN;
             self.bytes -= ENTRY_OVERHEAD + held;
             self.waste += held;
         }
@@ -101,7 +107,7 @@ impl Overlay {
             *self = younger;
             return;
         }
-        for place in younger.places.iter().filter(|place| place.live) {
+        for place in younger.places.iter().filter(|place| place.is_live()) {
             let value = younger.value(place).map(|value| [value, &[]]);
             self.set_hashed(place.hash, younger.key(place), value);
         }
@@ -109,16 +115,16 @@ impl Overlay {
 
     /// All changes, in the order in which their keys were first set.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let live = self.places.iter().filter(|place| place.live);
+        let live = self.places.iter().filter(|place| place.is_live());
         live.map(|place| (self.key(place), self.value(place)))
     }
 
     /// All changes, in key order.
     pub(crate) fn sorted(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let live = self.places.iter().filter(|place| place.live);
+        let live = self.places.iter().filter(|place| place.is_live());
         // Most comparisons end within the first 16 bytes, which lie beside each other here.
-        let mut order: Vec<(u128, &Place)> =
-            live.map(|place| (prefix(self.key(place)), place)).collect();
+        let mut order: Vec<([u64; 2], &Place)> = Vec::with_capacity(self.table.len());
+        order.extend(live.map(|place| (prefix(self.key(place)), place)));
         order.sort_unstable_by(|(prefix, place), (other_prefix, other)| {
             prefix.cmp(other_prefix).then_with(|| self.key(place).cmp(self.key(other)))
         });
@@ -161,15 +167,16 @@ impl Overlay {
         (place.value_len != DELETED).then(|| self.arena.get(held).unwrap_or_default())
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+    fn find(&self, hash: KeyHash, key: &[u8]) -> Option<u32> {
         let same = |index: &u32| {
             let place = self.places.get(*index as usize);
             place.is_some_and(|place| place.hash == hash && self.key(place) == key)
         };
-        self.table.find(hash, same).copied()
+        self.table.find(hash.spread(), same).copied()
     }
 
-    fn set_hashed(&mut self, hash: u64, key: &[u8], parts: Option<[&[u8]; 2]>) {
+    /// As [`Overlay::set`], for a key whose hash is known.
+    pub(crate) fn set_hashed(&mut self, hash: KeyHash, key: &[u8], parts: Option<[&[u8]; 2]>) {
         let size = parts.map_or(0, |[head, tail]| head.len() + tail.len());
         let value_len = if parts.is_none() { DELETED } else { narrow(size) };
         let found = self.find(hash, key).and_then(|index| self.places.get_mut(index as usize));
@@ -197,7 +204,7 @@ impl Overlay {
         self.tidy();
     }
 
-    fn insert(&mut self, hash: u64, key: &[u8], value_len: u32, parts: Option<[&[u8]; 2]>) {
+    fn insert(&mut self, hash: KeyHash, key: &[u8], value_len: u32, parts: Option<[&[u8]; 2]>) {
         let index = narrow(self.places.len());
         let at = self.arena.len();
         let size = parts.map_or(0, |[head, tail]| head.len() + tail.len());
@@ -210,10 +217,11 @@ impl Overlay {
         self.bytes += ENTRY_OVERHEAD + self.arena.len() - at;
         let key_len = narrow(key.len());
         reserve(&mut self.places, 1);
-        self.places.push(Place { hash, key: at, value, key_len, value_len, live: true });
+        self.places.push(Place { key: at, value, hash, key_len, value_len });
         let places = &self.places;
-        let rehash = |index: &u32| places.get(*index as usize).map_or(0, |place| place.hash);
-        self.table.insert_unique(hash, index, rehash);
+        let rehash =
+            |index: &u32| places.get(*index as usize).map_or(0, |place| place.hash.spread());
+        self.table.insert_unique(hash.spread(), index, rehash);
         if let Some(order) = self.order.get_mut() {
             order.insert(key.into(), index);
         }
@@ -225,7 +233,7 @@ impl Overlay {
             return;
         }
         let old = std::mem::take(self);
-        for place in old.places.iter().filter(|place| place.live) {
+        for place in old.places.iter().filter(|place| place.is_live()) {
             let parts = old.value(place).map(|value| [value, &[]]);
             let value_len = place.value_len;
             self.insert(place.hash, old.key(place), value_len, parts);
@@ -233,7 +241,7 @@ impl Overlay {
     }
 
     fn ordered(&self) -> BTreeMap<Box<[u8]>, u32> {
-        let indexed = (0..).zip(&self.places).filter(|(_, place)| place.live);
+        let indexed = (0..).zip(&self.places).filter(|(_, place)| place.is_live());
         indexed.map(|(index, place)| (self.key(place).into(), index)).collect()
     }
 }
@@ -256,22 +264,23 @@ fn reserve<T>(list: &mut Vec<T>, more: usize) {
     }
 }
 
-/// The first 16 bytes as a number that sorts as they do, as far as they go.
-fn prefix(key: &[u8]) -> u128 {
+/// The first 16 bytes as two numbers that sort as they do, as far as they go.
+fn prefix(key: &[u8]) -> [u64; 2] {
     let mut first = [0; 16];
     for (to, from) in first.iter_mut().zip(key) {
         *to = *from;
     }
-    u128::from_be_bytes(first)
+    let both = u128::from_be_bytes(first);
+    [(both >> 64) as u64, both as u64]
 }
 
 /// Records and overlays are far below 4 GiB; a longer one would be cut by every client as well.
 fn narrow(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(DELETED - 1)
+    u32::try_from(size).unwrap_or(u32::MAX).min(FORGOTTEN - 1)
 }
 
 fn length(value_len: u32) -> usize {
-    if value_len == DELETED { 0 } else { value_len as usize }
+    if value_len >= FORGOTTEN { 0 } else { value_len as usize }
 }
 
 #[cfg(test)]

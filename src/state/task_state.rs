@@ -19,6 +19,7 @@ use crate::{
     state::{
         ByteStore, Entry, EpochMarker, Positions, StateError, StoreCatalogue,
         key_group::key_group,
+        key_hash::KeyHash,
         keys::{self, CATALOGUE_KEY, ENGINE_STORE},
         overlay::{Changed, Overlay},
         scan,
@@ -135,12 +136,22 @@ impl TaskState {
     /// As [`TaskState::get`], and also says in which layer a missing value is missing: one that an
     /// uncommitted epoch deleted comes back when that epoch aborts.
     pub fn find(&self, key: &[u8]) -> Result<(Option<Vec<u8>>, Layer), StateError> {
-        if let Some(change) = self.uncommitted(key) {
+        self.find_hashed(KeyHash::of(key), key)
+    }
+
+    /// As [`TaskState::find`], for a key whose hash is known.
+    pub(crate) fn find_hashed(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+    ) -> Result<(Option<Vec<u8>>, Layer), StateError> {
+        if let Some(change) = self.uncommitted(hash, key) {
             let value = change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec));
             return Ok((value.transpose()?, Layer::Uncommitted));
         }
-        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
-        let value = match self.committed.get(key).or_else(frozen) {
+        let frozen =
+            || self.frozen.as_ref().and_then(|frozen| frozen.changes.get_hashed(hash, key));
+        let value = match self.committed.get_hashed(hash, key).or_else(frozen) {
             Some(change) => change.map(|framed| value::unframe(framed).map(<[u8]>::to_vec)),
             None => self.store.get(key)?.map(value::unframe_owned),
         };
@@ -149,12 +160,22 @@ impl TaskState {
 
     /// Sets a full store key in the running overlay.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.running.set(key, Some([&[value::VERSION], value]));
+        self.put_hashed(KeyHash::of(key), key, value);
+    }
+
+    /// As [`TaskState::put`], for a key whose hash is known.
+    pub(crate) fn put_hashed(&mut self, hash: KeyHash, key: &[u8], value: &[u8]) {
+        self.running.set_hashed(hash, key, Some([&[value::VERSION], value]));
     }
 
     /// Deletes a full store key in the running overlay.
     pub fn delete(&mut self, key: &[u8]) {
-        self.running.set(key, None);
+        self.delete_hashed(KeyHash::of(key), key);
+    }
+
+    /// As [`TaskState::delete`], for a key whose hash is known.
+    pub(crate) fn delete_hashed(&mut self, hash: KeyHash, key: &[u8]) {
+        self.running.set_hashed(hash, key, None);
     }
 
     /// The live entries with `from <= key < to` over all layers, in key order.
@@ -320,8 +341,9 @@ impl TaskState {
     }
 
     /// The change of a key in the epochs in progress, the youngest first.
-    fn uncommitted(&self, key: &[u8]) -> Option<Changed<'_>> {
-        iter::once(&self.running).chain(self.sealed.iter().rev()).find_map(|layer| layer.get(key))
+    fn uncommitted(&self, hash: KeyHash, key: &[u8]) -> Option<Changed<'_>> {
+        let mut layers = iter::once(&self.running).chain(self.sealed.iter().rev());
+        layers.find_map(|layer| layer.get_hashed(hash, key))
     }
 
     fn put_catalogue(&mut self) -> Result<(), StateError> {

@@ -1,20 +1,16 @@
 //! Values by key, resident as their types: decoded when they first come in, changed in place,
 //! encoded once per epoch when they changed.
 //!
-//! A hot update is one lookup and the change: no encoding, no allocation, no call of the byte
-//! store. Resident entries are a cache of the layers below plus the changes of the running epoch;
-//! whatever an uncommitted epoch touched is dropped when it aborts.
+//! A hot update is one lookup by the key's bytes and the change: nothing is allocated, no value is
+//! encoded, no byte store called. Resident entries are a cache of the layers below plus the changes
+//! of the running epoch; whatever an uncommitted epoch touched is dropped when it aborts.
 //!
 //! The running epoch has a number, and an entry remembers the last epoch that touched it: one that
 //! changed it, or in which it was read out of an uncommitted overlay. Entries touched after the
 //! last committed epoch are dropped by `aborted`.
 
-use std::{
-    hash::{BuildHasher, Hash},
-    sync::Arc,
-};
+use std::{marker::PhantomData, sync::Arc};
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::{
@@ -22,8 +18,9 @@ use crate::{
     state::{
         Layer, StateError, TaskState,
         key_group::key_group,
+        key_hash::KeyHash,
         keys,
-        resident::{GONE, Resident, Slot, UNCHANGED},
+        resident::{GONE, Place, Resident, Slot, UNCHANGED},
     },
 };
 
@@ -35,26 +32,27 @@ pub struct ValueState<K, V> {
     value_codec: Arc<dyn Codec<V>>,
     store: u16,
     key_groups: u16,
-    evict_changed: bool,
-    hasher: FixedState,
-    table: HashTable<Slot>,
-    slots: Vec<Option<Resident<K, V>>>,
+    table: HashTable<Place>,
+    slots: Vec<Option<Resident<V>>>,
     free: Vec<Slot>,
     /// Entries that the running epoch changed, in the order of first touch.
     changed: Vec<Slot>,
-    /// The number of the running epoch, and of the last committed one.
-    running: u64,
-    committed: u64,
+    /// The number of the running epoch, and of the last committed one, since it was made.
+    running: u32,
+    committed: u32,
     resident_bytes: usize,
     /// Of the changed entries, in the overlay.
     changed_bytes: usize,
     /// Where the clock's hand stands.
     hand: usize,
-    key_bytes: Vec<u8>,
+    /// The key in hand: as its codec writes it, and as it is stored.
+    user_key: Vec<u8>,
+    key: Vec<u8>,
     value_bytes: Vec<u8>,
+    keys: PhantomData<fn(&K)>,
 }
 
-impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
+impl<K, V> ValueState<K, V> {
     /// The values of a state of an operator. `open` comes before all else.
     pub fn new(
         operator: &str,
@@ -68,8 +66,6 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
             value_codec: value,
             store: keys::ENGINE_STORE,
             key_groups: 1,
-            evict_changed: false,
-            hasher: FixedState::default(),
             table: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -79,17 +75,11 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
             resident_bytes: 0,
             changed_bytes: 0,
             hand: 0,
-            key_bytes: Vec::new(),
+            user_key: Vec::new(),
+            key: Vec::new(),
             value_bytes: Vec::new(),
+            keys: PhantomData,
         }
-    }
-
-    /// Lets `evict` also take entries that the running epoch changed (encoding them early); they
-    /// are then missing from [`ValueState::changed`]. For states whose changes nobody lists.
-    #[must_use]
-    pub fn evicting_changed(mut self) -> Self {
-        self.evict_changed = true;
-        self
     }
 
     /// Looks the store's id up, or allocates it. Errors: none is left.
@@ -105,7 +95,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     }
 
     /// Lets `f` change the value of a key in place (`None`: there is none, or is to be none); the
-    /// key counts as changed. Errors: the value cannot be read; `f` is not called then.
+    /// key counts as changed. Errors: key or value cannot be read; `f` is not called then.
     pub fn update<R>(
         &mut self,
         state: &mut TaskState,
@@ -128,7 +118,8 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         Ok(f(&mut entry.value))
     }
 
-    /// Lets `f` read the value of a key. Errors: the value cannot be read; `f` is not called then.
+    /// Lets `f` read the value of a key. Errors: key or value cannot be read; `f` is not called
+    /// then.
     pub fn read<R>(
         &mut self,
         state: &mut TaskState,
@@ -141,16 +132,6 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         };
         entry.used = true;
         Ok(f(entry.value.as_ref()))
-    }
-
-    /// The keys that the running epoch changed and their values, in the order of first touch. Keys
-    /// that it both made and deleted are left out.
-    pub fn changed(&self) -> impl Iterator<Item = (&K, Option<&V>)> {
-        let entries = self.changed.iter().filter_map(|slot| self.slots.get(*slot as usize));
-        entries
-            .flatten()
-            .filter(|entry| entry.stored || entry.value.is_some())
-            .map(|entry| (&entry.key, entry.value.as_ref()))
     }
 
     /// The end of the epoch: encodes each changed value once into the running overlay. Errors: a
@@ -191,9 +172,8 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     }
 
     /// Drops entries until the resident ones take at most `budget_bytes`: those not used since the
-    /// last round first, clean ones for nothing. What the running epoch changed stays, unless
-    /// [`ValueState::evicting_changed`]: then it is encoded into the running overlay. Errors: a
-    /// codec refuses a value.
+    /// last round first, clean ones for nothing. What the running epoch changed is encoded into the
+    /// running overlay. Errors: a codec refuses a value.
     pub fn evict(&mut self, state: &mut TaskState, budget_bytes: usize) -> Result<(), StateError> {
         // Two rounds: the first may only take the marks off.
         let mut steps = 2 * self.slots.len();
@@ -206,9 +186,6 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
                 continue;
             }
             let (changed, changed_at) = (entry.is_changed(), entry.changed_at);
-            if changed && !self.evict_changed {
-                continue;
-            }
             if changed {
                 self.write_down(state, slot)?;
                 if let Some(place) = self.changed.get_mut(changed_at as usize) {
@@ -239,7 +216,7 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     /// epoch; and whether what counts as clean is committed. Says the first difference.
     pub fn verify(&self, state: &TaskState) -> Result<(), String> {
         let wrong = |what: String| Err(format!("resident {}: {what}", self.name));
-        let (mut entries, mut bytes, mut stored) = (0, 0, Vec::new());
+        let (mut entries, mut bytes) = (0, 0);
         for (slot, entry) in self.slots.iter().enumerate() {
             let Some(entry) = entry else { continue };
             entries += 1;
@@ -251,8 +228,8 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
                 }
                 continue;
             }
-            self.store_key(&entry.key, &mut stored).map_err(|error| error.to_string())?;
-            let (below, layer) = state.find(&stored).map_err(|error| error.to_string())?;
+            let stored = &entry.key[..];
+            let (below, layer) = state.find(stored).map_err(|error| error.to_string())?;
             let mut value = Vec::new();
             if let Some(resident) = &entry.value {
                 let encoded = self.value_codec.encode(resident, &mut value);
@@ -275,26 +252,22 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
 
     /// The slot of a key, made resident where it was not.
     fn resident(&mut self, state: &TaskState, key: &K) -> Result<Slot, StateError> {
-        let hash = self.hasher.hash_one(key);
-        let slots = &self.slots;
-        let same = |slot: &Slot| match slots.get(*slot as usize) {
-            Some(Some(entry)) => entry.key == *key,
-            _ => false,
+        self.take_key(key)?;
+        let (hash, key, slots) = (KeyHash::of(&self.key), &self.key[..], &self.slots);
+        let same = |place: &Place| {
+            place.hash == hash
+                && matches!(slots.get(place.slot as usize), Some(Some(entry)) if entry.key[..] == *key)
         };
-        match self.table.find(hash, same) {
-            Some(slot) => Ok(*slot),
-            None => self.load(state, key, hash),
+        match self.table.find(hash.spread(), same) {
+            Some(place) => Ok(place.slot),
+            None => self.load(state, hash),
         }
     }
 
-    /// Makes a key resident.
+    /// Makes the key in hand resident.
     #[cold]
-    fn load(&mut self, state: &TaskState, key: &K, hash: u64) -> Result<Slot, StateError> {
-        let mut stored = std::mem::take(&mut self.key_bytes);
-        self.store_key(key, &mut stored)?;
-        let (bytes, layer) = state.find(&stored)?;
-        let size = stored.len() + bytes.as_ref().map_or(0, Vec::len);
-        self.key_bytes = stored;
+    fn load(&mut self, state: &TaskState, hash: KeyHash) -> Result<Slot, StateError> {
+        let (bytes, layer) = state.find_hashed(hash, &self.key)?;
         let value = match &bytes {
             Some(bytes) => {
                 let decoded = self.value_codec.decode(bytes);
@@ -303,25 +276,21 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
             None => None,
         };
         let entry = Resident {
-            key: key.clone(),
+            key: self.key.as_slice().into(),
             value,
             touched: if layer == Layer::Uncommitted { self.running } else { 0 },
             changed_at: UNCHANGED,
-            bytes: u32::try_from(size).unwrap_or(u32::MAX),
+            value_len: bytes.as_ref().map_or(0, |bytes| narrow(bytes.len())),
             used: true,
             stored: bytes.is_some(),
         };
         self.resident_bytes += entry.resident_bytes();
         let slot = self.occupy(entry);
-        let (hasher, slots) = (&self.hasher, &self.slots);
-        self.table.insert_unique(hash, slot, |slot| match slots.get(*slot as usize) {
-            Some(Some(entry)) => hasher.hash_one(&entry.key),
-            _ => 0,
-        });
+        self.table.insert_unique(hash.spread(), Place { hash, slot }, |place| place.hash.spread());
         Ok(slot)
     }
 
-    fn occupy(&mut self, entry: Resident<K, V>) -> Slot {
+    fn occupy(&mut self, entry: Resident<V>) -> Slot {
         if let Some(slot) = self.free.pop()
             && let Some(place) = self.slots.get_mut(slot as usize)
         {
@@ -337,51 +306,46 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
         self.resident_bytes -= entry.resident_bytes();
         self.free.push(slot);
-        let hash = self.hasher.hash_one(&entry.key);
-        if let Ok(found) = self.table.find_entry(hash, |other| *other == slot) {
+        let hash = KeyHash::of(&entry.key);
+        if let Ok(found) = self.table.find_entry(hash.spread(), |place| place.slot == slot) {
             found.remove();
         }
     }
 
     /// Encodes a changed entry into the running overlay; it is as the layers are then.
     fn write_down(&mut self, state: &mut TaskState, slot: Slot) -> Result<(), StateError> {
-        let mut stored = std::mem::take(&mut self.key_bytes);
         let mut value = std::mem::take(&mut self.value_bytes);
         value.clear();
-        let Some(Some(entry)) = self.slots.get(slot as usize) else {
+        let Some(Some(entry)) = self.slots.get_mut(slot as usize) else {
             return Err(self.broken("a changed entry is not resident"));
         };
-        self.store_key(&entry.key, &mut stored)?;
+        let hash = KeyHash::of(&entry.key);
         if let Some(typed) = &entry.value {
-            let encoded = self.value_codec.encode(typed, &mut value);
-            encoded.map_err(|error| self.refused("encode", error.reason))?;
-            state.put(&stored, &value);
+            if let Err(error) = self.value_codec.encode(typed, &mut value) {
+                return Err(self.refused("encode", error.reason));
+            }
+            state.put_hashed(hash, &entry.key, &value);
         } else if entry.stored {
-            state.delete(&stored);
+            state.delete_hashed(hash, &entry.key);
         }
-        if let Some(Some(entry)) = self.slots.get_mut(slot as usize) {
-            self.resident_bytes -= entry.resident_bytes();
-            self.changed_bytes -= entry.changed_bytes();
-            entry.bytes = u32::try_from(stored.len() + value.len()).unwrap_or(u32::MAX);
-            self.resident_bytes += entry.resident_bytes();
-            entry.stored = entry.value.is_some();
-            entry.changed_at = UNCHANGED;
-        }
-        (self.key_bytes, self.value_bytes) = (stored, value);
+        self.resident_bytes -= entry.resident_bytes();
+        self.changed_bytes -= entry.changed_bytes();
+        entry.value_len = narrow(value.len());
+        self.resident_bytes += entry.resident_bytes();
+        entry.stored = entry.value.is_some();
+        entry.changed_at = UNCHANGED;
+        self.value_bytes = value;
         Ok(())
     }
 
-    /// The full store key of a key. Errors: its codec refuses it.
-    fn store_key(&self, key: &K, stored: &mut Vec<u8>) -> Result<(), StateError> {
-        // The encoded key is written behind the prefix it determines, so it needs a place first.
-        let mut user_key = smallvec::SmallVec::<[u8; 64]>::new();
-        stored.clear();
-        let encoded = self.key_codec.encode(key, stored);
+    /// Takes a key in hand, as it is stored. Errors: its codec refuses it.
+    fn take_key(&mut self, key: &K) -> Result<(), StateError> {
+        self.user_key.clear();
+        let encoded = self.key_codec.encode(key, &mut self.user_key);
         encoded.map_err(|error| self.refused("encode", error.reason))?;
-        user_key.extend_from_slice(stored);
-        stored.clear();
-        let group = key_group(&user_key, self.key_groups);
-        keys::encode_key(self.store, group, &user_key, &[], stored);
+        let group = key_group(&self.user_key, self.key_groups);
+        self.key.clear();
+        keys::encode_key(self.store, group, &self.user_key, &[], &mut self.key);
         Ok(())
     }
 
@@ -393,6 +357,10 @@ impl<K: Hash + Eq + Clone, V> ValueState<K, V> {
     fn broken(&self, reason: &str) -> StateError {
         StateError::Damaged { store: format!("cache of {}", self.name), reason: reason.to_owned() }
     }
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn owned(value: Option<&u64>) -> Option<u64> {
 struct Fixture {
     state: TaskState,
     values: ValueState<u64, u64>,
+    key_codec: Arc<Number>,
     codec: Arc<Number>,
     stores: MemoryByteStores,
     epoch: u64,
@@ -43,10 +44,10 @@ struct Fixture {
 fn fixture() -> Fixture {
     let mut stores = MemoryByteStores::default();
     let mut state = TaskState::open(stores.open("0_0").unwrap()).unwrap();
-    let codec = Arc::new(Number::default());
-    let mut values = ValueState::new("op", "count", codec.clone(), codec.clone());
+    let (key_codec, codec) = (Arc::new(Number::default()), Arc::new(Number::default()));
+    let mut values = ValueState::new("op", "count", key_codec.clone(), codec.clone());
     values.open(&mut state).unwrap();
-    Fixture { state, values, codec, stores, epoch: 0 }
+    Fixture { state, values, key_codec, codec, stores, epoch: 0 }
 }
 
 impl Fixture {
@@ -67,23 +68,26 @@ impl Fixture {
         self.values.committed();
     }
 
-    fn entry(&mut self, key: u64) -> &mut Resident<u64, u64> {
-        self.values.slots.iter_mut().flatten().find(|entry| entry.key == key).unwrap()
+    fn entry(&mut self, key: u64) -> &mut Resident<u64> {
+        self.values.take_key(&key).unwrap();
+        let key = &self.values.key;
+        self.values.slots.iter_mut().flatten().find(|entry| entry.key[..] == key[..]).unwrap()
     }
 }
 
 #[test]
-fn a_hot_update_calls_no_codec_and_a_seal_encodes_once() {
+fn a_hot_update_encodes_no_value_and_a_seal_each_one_once() {
     let mut f = fixture();
-    f.add(7);
-    let before = f.codec.0.load(Ordering::Relaxed);
+    let calls = |f: &Fixture| {
+        let calls = |codec: &Number| codec.0.load(Ordering::Relaxed);
+        (calls(&f.key_codec), calls(&f.codec))
+    };
     for _ in 0..1000 {
         f.add(7);
     }
-    assert_eq!(f.codec.0.load(Ordering::Relaxed), before);
+    assert_eq!(calls(&f), (1000, 0), "a lookup is by the key's bytes");
     f.seal();
-    // One key and one value.
-    assert_eq!(f.codec.0.load(Ordering::Relaxed), before + 2);
+    assert_eq!(calls(&f), (1000, 1));
     assert_eq!(f.state.sealed_changes().count(), 2, "the entry and the catalogue");
 }
 
@@ -93,7 +97,6 @@ fn a_key_that_comes_and_goes_within_an_epoch_leaves_no_trace() {
     f.values.update(&mut f.state, &1, |v| *v = Some(5)).unwrap();
     f.values.update(&mut f.state, &1, |v| *v = None).unwrap();
     f.values.update(&mut f.state, &2, |_| ()).unwrap();
-    assert_eq!(f.values.changed().count(), 0);
     f.seal();
     assert_eq!(f.state.sealed_changes().count(), 1, "the catalogue alone");
 }
@@ -150,7 +153,7 @@ fn a_delete_of_an_uncommitted_epoch_that_was_read_again_is_dropped_with_it() {
 }
 
 #[test]
-fn eviction_spares_what_was_used_and_what_the_epoch_changed() {
+fn eviction_spares_what_was_used_and_writes_down_what_the_epoch_changed() {
     let mut f = fixture();
     (0..10).for_each(|key| f.add(key));
     f.seal();
@@ -160,12 +163,43 @@ fn eviction_spares_what_was_used_and_what_the_epoch_changed() {
     f.add(5);
     f.values.read(&mut f.state, &6, |_| ()).unwrap();
     f.values.evict(&mut f.state, one * 2).unwrap();
-    let mut kept: Vec<_> = f.values.slots.iter().flatten().map(|entry| entry.key).collect();
-    kept.sort_unstable();
-    assert_eq!(kept, [5, 6]);
+    assert_eq!(f.values.resident_entries(), 2);
+    (f.entry(5).used, f.entry(6).used) = (true, true);
     f.values.evict(&mut f.state, 0).unwrap();
-    assert_eq!(f.values.resident_entries(), 1, "what the running epoch changed stays");
-    assert_eq!(f.values.changed().collect::<Vec<_>>(), [(&5, Some(&2))]);
+    assert_eq!((f.values.resident_entries(), f.values.changed_bytes()), (0, 0));
+    assert_eq!(f.values.read(&mut f.state, &5, owned).unwrap(), Some(2), "out of the overlay");
+    f.state.abort().unwrap();
+    f.values.aborted();
+    assert_eq!(f.values.read(&mut f.state, &5, owned).unwrap(), Some(1));
+}
+
+#[test]
+fn keys_too_long_for_a_slot_and_keys_with_zeros_are_keys_like_others() {
+    let mut stores = MemoryByteStores::default();
+    let mut state = TaskState::open(stores.open("0_0").unwrap()).unwrap();
+    let codec = Arc::new(crate::formats::Bytes);
+    let mut values: ValueState<Vec<u8>, u64> =
+        ValueState::new("op", "count", codec, Arc::new(Number::default()));
+    values.open(&mut state).unwrap();
+    let keys = [vec![], vec![0], vec![0, 0], vec![7; 18], vec![7; 19], vec![7; 4_000]];
+    for (number, key) in (0..).zip(&keys) {
+        values.update(&mut state, key, |value| *value = Some(number)).unwrap();
+    }
+    values.seal(&mut state).unwrap();
+    state.seal();
+    values.verify(&state).unwrap();
+    let bytes = values.resident_bytes();
+    assert!(bytes > 4_000 + 6 * size_of::<Resident<u64>>(), "a long key counts: {bytes}");
+    values.evict(&mut state, 0).unwrap();
+    values.evict(&mut state, 0).unwrap();
+    for (number, key) in (0..).zip(&keys) {
+        assert_eq!(values.read(&mut state, key, owned).unwrap(), Some(number));
+    }
+}
+
+#[test]
+fn a_short_key_with_a_number_is_one_cache_line() {
+    assert_eq!(size_of::<Option<Resident<u64>>>(), 64);
 }
 
 #[test]
@@ -212,9 +246,8 @@ fn verify_finds_uncommitted_entries_that_count_as_clean_and_unmarked_changes() {
 #[test]
 fn a_value_that_its_codec_refuses_is_named() {
     let mut f = fixture();
-    let mut key = Vec::new();
-    f.values.store_key(&1, &mut key).unwrap();
-    f.state.put(&key, b"short");
+    f.values.take_key(&1).unwrap();
+    f.state.put(&f.values.key, b"short");
     let refused = f.values.read(&mut f.state, &1, |_| ()).unwrap_err();
     assert_eq!(refused.to_string(), "state op/count: cannot decode: not 8 bytes");
     assert_eq!(f.values.resident_entries(), 0);
@@ -230,7 +263,7 @@ fn values_come_back_after_a_restart() {
     f.state.spill("topic", Timestamp(0)).unwrap();
     drop(f.state);
     let mut state = TaskState::open(f.stores.open("0_0").unwrap()).unwrap();
-    let mut values = ValueState::new("op", "count", f.codec.clone(), f.codec.clone());
+    let mut values = ValueState::new("op", "count", f.key_codec.clone(), f.codec.clone());
     values.open(&mut state).unwrap();
     assert_eq!(values.read(&mut state, &1, owned).unwrap(), Some(2));
 }

@@ -228,6 +228,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             wait = now.mono;
             self.handle(event, now);
             self.advance(now);
+            if want_records && !self.pending.is_empty() {
+                break; // records go first: what else has come is served after the next ones
+            }
         }
         self.publish(now);
         self.ended(now)

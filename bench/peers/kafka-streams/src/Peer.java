@@ -18,6 +18,13 @@ import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.RocksDBConfigSetter;
+import org.rocksdb.BlockBasedTableConfig;
+import org.rocksdb.Cache;
+import org.rocksdb.LRUCache;
+import org.rocksdb.Options;
+import org.rocksdb.RocksDB;
+import org.rocksdb.WriteBufferManager;
 
 /**
  * The benchmark's workloads on Kafka Streams: {@code Peer WORKLOAD INPUT OUTPUT key=value...}.
@@ -25,7 +32,9 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * <p>{@code count}: how many records each key has had, every update written; the key is text, the
  * count 8 bytes big endian. {@code map}: key and value as they are. The pairs are properties of
  * {@link StreamsConfig} as the runner sets them; {@code report=FILE} names a file for the longest
- * times between two records, written when the program is ended by SIGTERM.
+ * times between two records, written when the program is ended by SIGTERM; {@code rocksdb.bytes=N}
+ * bounds what all stores together take outside of the heap, without it they are as they are by
+ * default.
  */
 public final class Peer {
     /** The clock is read once in this many records: a pause is much longer than they take. */
@@ -45,6 +54,10 @@ public final class Peer {
             String value = args[i].substring(equals + 1);
             if (name.equals("report")) {
                 report = Path.of(value);
+            } else if (name.equals("rocksdb.bytes")) {
+                BoundedMemory.limit(Long.parseLong(value));
+                properties.put(
+                        StreamsConfig.ROCKSDB_CONFIG_SETTER_CLASS_CONFIG, BoundedMemory.class);
             } else {
                 properties.put(name, value);
             }
@@ -89,6 +102,39 @@ public final class Peer {
         streams.start();
         ended.await();
         System.exit(1);
+    }
+
+    /**
+     * One block cache and one bound on memtables for all stores, indexes and filters included, as
+     * Kafka Streams' manual shows it under "Memory management".
+     */
+    public static final class BoundedMemory implements RocksDBConfigSetter {
+        private static final double FOR_INDEXES_AND_FILTERS = 0.25;
+
+        private static Cache cache;
+        private static WriteBufferManager memtables;
+
+        static void limit(long bytes) {
+            RocksDB.loadLibrary();
+            cache = new LRUCache(bytes, -1, false, FOR_INDEXES_AND_FILTERS);
+            memtables = new WriteBufferManager(bytes / 2, cache);
+        }
+
+        @Override
+        public void setConfig(String store, Options options, Map<String, Object> configs) {
+            BlockBasedTableConfig table = (BlockBasedTableConfig) options.tableFormatConfig();
+            table.setBlockCache(cache);
+            table.setCacheIndexAndFilterBlocks(true);
+            table.setCacheIndexAndFilterBlocksWithHighPriority(true);
+            table.setPinTopLevelIndexAndFilter(true);
+            options.setWriteBufferManager(memtables);
+            options.setTableFormatConfig(table);
+        }
+
+        @Override
+        public void close(String store, Options options) {
+            // Cache and bound are shared by all stores, and live as long as the process.
+        }
     }
 
     /** The times between records that were longer than a millisecond: how many, by milliseconds. */
