@@ -349,7 +349,7 @@ impl Drop for Membership {
         self.reader.forget_all();
         let mut events: VecDeque<Event<std::convert::Infallible>> = VecDeque::new();
         for _ in 0..CLOSE_LOOKS {
-            if self.phase == Phase::Closed || self.reader.consumer().is_closed() {
+            if self.fatal || self.phase == Phase::Closed || self.reader.consumer().is_closed() {
                 return;
             }
             self.fetch(SERVE_MAX, &mut events);

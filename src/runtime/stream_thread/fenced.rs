@@ -85,7 +85,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 return;
             }
         };
-        let held = |(member, since): &(String, Duration)| (member.clone(), now.mono - *since);
+        let held = |(member, since): &(String, Duration)| {
+            (member.clone(), now.mono.saturating_sub(*since))
+        };
         let watched = fenced.watched.as_ref().map(held);
         let watched = watched.as_ref().map(|(member, held)| (member.as_str(), *held));
         let decision = decide(namesake.as_ref(), watched, session);
