@@ -4,6 +4,10 @@
 # Every kind of fault that one broker allows, in minutes.
 SHORT_TORTURE="--tier 0 --seed 7 --transfers 200000 --accounts 20000"
 
+# Property tests draw the same cases in every run, so that a change is told from chance. Other cases:
+# PROPTEST_RNG_SEED=1 ./dev test --quick
+export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-20260701}"
+
 # What the engine logs while tests break it goes to the stage's log file alone.
 LOG_LINE='^[0-9-]+T[0-9:.]+Z +(ERROR|WARN|INFO|DEBUG|TRACE) '
 

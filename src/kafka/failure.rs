@@ -130,6 +130,21 @@ pub(super) fn is_coordinator_gone(error: i32) -> bool {
     matches!(error, code::COORDINATOR_NOT_AVAILABLE | code::NOT_COORDINATOR)
 }
 
+/// Whether the leader that was asked is none any more. librdkafka's clients for questions know of
+/// it what they learned first: a refresh after such an error is for topics that are read or
+/// written (rdkafka_request.c:1048), and until the next one the error comes back.
+pub(super) fn is_leader_gone(error: i32) -> bool {
+    matches!(
+        error,
+        code::LEADER_NOT_AVAILABLE
+            | code::NOT_LEADER_FOR_PARTITION
+            | code::REPLICA_NOT_AVAILABLE
+            | code::KAFKA_STORAGE_ERROR
+            | code::FENCED_LEADER_EPOCH
+            | code::UNKNOWN_LEADER_EPOCH
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,9 +63,14 @@ impl GroupQuestions {
         partitions: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, PartitionBounds)>, OffsetsUnavailable> {
         let edge = |edge| -> Result<BTreeMap<TopicPartition, Offset>, OffsetsUnavailable> {
+            let asked =
+                self.client().map_err(|e| unavailable(failure::of_question("bounds", &e)))?;
             let found = self
                 .ask("bounds", |client| client.edges(partitions, edge, self.timeout))
                 .map_err(unavailable)?;
+            if found.iter().any(|(_, at)| at.is_err_and(failure::is_leader_gone)) {
+                self.forget(&asked);
+            }
             found
                 .into_iter()
                 .map(|(partition, offset)| match offset {

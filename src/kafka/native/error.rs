@@ -14,6 +14,8 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const UNKNOWN_TOPIC_OR_PART: i32 = 3;
     pub(in crate::kafka) const INVALID_MSG_SIZE: i32 = 4;
     pub(in crate::kafka) const LEADER_NOT_AVAILABLE: i32 = 5;
+    pub(in crate::kafka) const NOT_LEADER_FOR_PARTITION: i32 = 6;
+    pub(in crate::kafka) const REPLICA_NOT_AVAILABLE: i32 = 9;
     pub(in crate::kafka) const MSG_SIZE_TOO_LARGE: i32 = 10;
     pub(in crate::kafka) const COORDINATOR_NOT_AVAILABLE: i32 = 15;
     pub(in crate::kafka) const NOT_COORDINATOR: i32 = 16;
@@ -31,9 +33,12 @@ pub(in crate::kafka) mod code {
     pub(in crate::kafka) const INVALID_PRODUCER_EPOCH: i32 = 47;
     pub(in crate::kafka) const INVALID_PRODUCER_ID_MAPPING: i32 = 49;
     pub(in crate::kafka) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i32 = 53;
+    pub(in crate::kafka) const KAFKA_STORAGE_ERROR: i32 = 56;
     pub(in crate::kafka) const SASL_AUTHENTICATION_FAILED: i32 = 58;
     pub(in crate::kafka) const UNKNOWN_PRODUCER_ID: i32 = 59;
     pub(in crate::kafka) const GROUP_ID_NOT_FOUND: i32 = 69;
+    pub(in crate::kafka) const FENCED_LEADER_EPOCH: i32 = 74;
+    pub(in crate::kafka) const UNKNOWN_LEADER_EPOCH: i32 = 75;
     pub(in crate::kafka) const FENCED_INSTANCE_ID: i32 = 82;
     pub(in crate::kafka) const INVALID_RECORD: i32 = 87;
     pub(in crate::kafka) const UNSTABLE_OFFSET_COMMIT: i32 = 88;

@@ -1,6 +1,6 @@
 //! One task under restore: what was read, what is written down, and whether its image was valid.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use crate::{
     record::{Offset, RecordBatch},
@@ -21,6 +21,8 @@ pub(super) struct Active {
     pub(super) job: RestoreJob,
     pub(super) store: Box<dyn ByteStore>,
     pub(super) bounds: Option<PartitionBounds>,
+    /// When the bounds are asked for again: nobody knew them.
+    pub(super) ask_at: Option<Duration>,
     pub(super) next: Offset,
     pub(super) marker: Option<EpochMarker>,
     chunk: ChangeLog,
@@ -39,6 +41,7 @@ impl Active {
             job,
             store,
             bounds: None,
+            ask_at: None,
             next: Offset(0),
             marker: None,
             chunk: ChangeLog::default(),

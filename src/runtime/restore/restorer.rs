@@ -44,6 +44,9 @@ pub struct Restorer<R> {
 const OPEN_ATTEMPTS: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long to wait before bounds that nobody knew are asked for again: a leader is being elected.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+
 impl<R: RestoreLog> Restorer<R> {
     /// A restorer without jobs.
     pub fn new(log: R, stores: Box<dyn ByteStores>) -> Self {
@@ -113,6 +116,7 @@ impl<R: RestoreLog> Restorer<R> {
             }
         }
         self.end_writes();
+        self.ask_again(now);
         let step_max = STEP_BYTES.min(self.held_max / 4).max(1);
         let mut read = 0;
         let mut wait = deadline;
@@ -127,6 +131,14 @@ impl<R: RestoreLog> Restorer<R> {
             let Progress { tasks, remaining, mb_per_second, eta } = progress;
             tracing::info!(tasks, remaining_records = remaining, eta = ?eta,
                 "restoring at {mb_per_second:.1} MB/s");
+        }
+    }
+
+    fn ask_again(&mut self, now: Now) {
+        for (partition, active) in &mut self.active {
+            if active.ask_at.take_if(|at| now.mono >= *at).is_some() {
+                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
+            }
         }
     }
 
@@ -181,7 +193,7 @@ impl<R: RestoreLog> Restorer<R> {
             Ok(bounds) => bounds,
             Err(reason) => {
                 tracing::debug!(%partition, %reason, "changelog bounds not available, asking again");
-                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
+                active.ask_at = Some(now.mono + ASK_PAUSE);
                 return;
             }
         };
