@@ -69,6 +69,7 @@ pub fn thread_settings(
         guarantee: epoch.guarantee,
         state: settings.state.runtime(memory),
         incarnation,
+        session_timeout: settings.kafka.session_timeout,
         mutant,
     }
 }

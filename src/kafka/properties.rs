@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 
 use super::{
     native,
+    process_mark::ProcessMark,
     settings::{ConnectionSettings, Settings},
 };
 use crate::runtime::{Lane, memory::QueueLimit};
@@ -33,9 +34,12 @@ const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 type Properties = BTreeMap<String, String>;
 
 /// The stream thread's consumer: a static member of the group, read_committed.
-pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
+pub(super) fn consumer(
+    connection: &ConnectionSettings,
+    mark: ProcessMark,
+) -> Result<native::Config, native::Error> {
     let settings = &connection.settings;
-    let mut properties = fetching(connection, "consumer")?;
+    let mut properties = fetching(connection, &mark.role())?;
     extend(
         &mut properties,
         &[

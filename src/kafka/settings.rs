@@ -281,6 +281,22 @@ impl ConnectionSettings {
         disturbed && !self.mutant.is(Mutant::KeepsDisturbedProducer)
     }
 
+    /// How long adding offsets to a transaction may take before its producer is given up: half of
+    /// the transaction's time, and no longer than any other call.
+    ///
+    /// librdkafka does not keep the time that `rd_kafka_send_offsets_to_transaction` is given:
+    /// while it looks for the group's coordinator it waits for a broker's connection to come up or
+    /// go down, however long that takes (`rd_kafka_coord_req_fsm`; `creq_ts_timeout` is never
+    /// read). After the coordinator's broker was killed it finds that same broker again until the
+    /// controller has noticed, about nine seconds, and then waits for its return. A fresh producer
+    /// asks anew. Giving up early is safe: no commit has been sent, so the next producer's
+    /// `init_transactions` aborts for sure, and offsets that arrive after it carry a fenced epoch.
+    /// Giving up late is useless: the broker aborts the transaction at its time-out anyway.
+    pub fn offsets_timeout(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_secs(3);
+        self.settings.call_timeout.min((self.transaction_timeout() / 2).max(SHORTEST))
+    }
+
     /// The setting, or the larger of ten seconds and three epoch intervals.
     pub fn transaction_timeout(&self) -> Duration {
         self.settings.transaction_timeout(self.epoch_interval)
@@ -355,6 +371,11 @@ mod tests {
         assert_eq!(connection.transaction_timeout(), Duration::from_secs(15));
         connection.epoch_interval = Duration::from_millis(100);
         assert_eq!(connection.transaction_timeout(), Duration::from_secs(10));
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(5));
+        connection.settings.transaction_timeout = Some(Duration::from_secs(1));
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(3));
+        connection.settings.call_timeout = Duration::from_secs(2);
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(2));
         assert_eq!(connection.transactional_id(crate::runtime::Lane::B), "app.i.1.b");
         assert_eq!(connection.group_instance_id(), "i.1");
         connection.mutant = Mutant::RandomTransactionalIds;

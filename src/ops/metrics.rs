@@ -83,6 +83,16 @@ metrics! {
         "Assignments and revocations of partitions.";
     PARTITIONS_LOST = "tidemill_partitions_lost_total", Counter, Count, ["application", "thread"],
         "Partitions lost without having been revoked (EOS-7).";
+    MEMBERSHIPS_LOST = "tidemill_memberships_lost_total", Counter, Count, ["application", "thread"],
+        "Times that a thread lost its group membership; from the second time in a row on it waits before it joins again, twice as long each time, up to 32 s.";
+    MEMBERSHIPS_RENEWED = "tidemill_memberships_renewed_total", Counter, Count, ["application", "thread"],
+        "Times that a thread joined anew with a fresh client, after its instance id was fenced by an older membership.";
+    REBALANCES_FORCED = "tidemill_rebalances_forced_total", Counter, Count, ["application", "thread"],
+        "Rebalances that a thread asked for because a partition had no owner; the same one is asked for ever more rarely.";
+    REJOIN_PAUSE = "tidemill_rejoin_pause_seconds", Gauge, Seconds, ["application", "thread"],
+        "How long this thread waited, or waits, before it joins again after its last lost membership.";
+    TASK_STALLS = "tidemill_task_stalls_total", Counter, Count, ["application", "thread"],
+        "Times that a task made no progress for a minute although it should have; the log says why, and it is started anew where that helps.";
     RESTORED_RECORDS = "tidemill_restored_records_total", Counter, Count, ["application", "thread"],
         "Changelog records read by restores.";
     SPILLS = "tidemill_spills_total", Counter, Count, ["application", "thread"],
@@ -205,6 +215,7 @@ impl Fill<'_> {
         let thread = number.to_string();
         let labels = [application, thread.as_str()];
         self.gauge(&EPOCH_NUMBER, &labels, status.epoch);
+        self.gauge(&REJOIN_PAUSE, &labels, status.rejoin_pause.as_secs());
         self.counters(labels, &status.counters);
         self.held(labels, &status.memory.held());
         // The same of every thread that has stores open.
@@ -244,6 +255,10 @@ impl Fill<'_> {
             (&TAKEOVERS, counters.takeovers),
             (&REBALANCES, counters.rebalances),
             (&PARTITIONS_LOST, counters.partitions_lost),
+            (&MEMBERSHIPS_LOST, counters.memberships_lost),
+            (&MEMBERSHIPS_RENEWED, counters.memberships_renewed),
+            (&REBALANCES_FORCED, counters.rebalances_forced),
+            (&TASK_STALLS, counters.stalls),
             (&RESTORED_RECORDS, counters.restored_records),
             (&SPILLS, counters.spills),
             (&MEMORY_WAITS, counters.memory_waits),

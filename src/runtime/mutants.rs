@@ -61,11 +61,13 @@ pub enum Mutant {
     RandomTransactionalIds,
     /// A missing marker is not looked for: the id goes on writing there (facts 9.6).
     MissingMarkerIgnored,
+    /// Nobody looks whether tasks move.
+    StallsIgnored,
 }
 
 impl Mutant {
     /// All that break something, by name.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("offsets-outside-transaction", Self::OffsetsOutsideTransaction),
         ("state-before-commit", Self::StateBeforeCommit),
         ("changelog-read-uncommitted", Self::ChangelogReadUncommitted),
@@ -85,6 +87,7 @@ impl Mutant {
         ("missing-group-metadata", Self::MissingGroupMetadata),
         ("random-transactional-ids", Self::RandomTransactionalIds),
         ("missing-marker-ignored", Self::MissingMarkerIgnored),
+        ("stalls-ignored", Self::StallsIgnored),
         ("memory-unbounded", Self::MemoryUnbounded),
     ];
 

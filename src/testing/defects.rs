@@ -27,6 +27,15 @@ impl SimCluster {
         cluster.topics.partition(partition).map_or(0, super::partition::Partition::written_over)
     }
 
+    /// The group's coordinator moves, and loads the membership that a static member had before
+    /// its newest join, of a process that is gone; `false` where nobody has that instance id or the
+    /// group is not at rest.
+    pub fn fall_back(&self, group: &str, instance_id: &str) -> bool {
+        let mut cluster = self.cluster.borrow_mut();
+        let now = cluster.now();
+        cluster.group_mut(&group.into()).fall_back(instance_id, now)
+    }
+
     /// The next EndTxn of that instance's lane reaches the coordinator a second time, up to half
     /// a second later: its connection was disturbed (facts 9.7).
     pub fn duplicate_end(&self, instance: &str, lane: Lane) {

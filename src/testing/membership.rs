@@ -65,6 +65,22 @@ impl Cluster {
         }
     }
 
+    /// `Request::Renew`: a fresh consumer in the place of a fenced one.
+    pub(super) fn renew(&mut self, id: ClientId) {
+        let now = self.now();
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.membership.phase != MemberPhase::Fatal {
+            return;
+        }
+        client.reads.clear();
+        let old = std::mem::take(&mut client.membership);
+        client.membership.topics = old.topics;
+        client.membership.last_poll = now;
+        // Answers to the old consumer's requests find nobody.
+        client.membership.token = old.token + 1;
+        self.send_join(id);
+    }
+
     /// `Request::Leave`: what it owns is given up without another word.
     pub(super) fn leave(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };

@@ -68,6 +68,10 @@ impl Cluster {
             Question::DescribeGroup { id } => {
                 Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
             }
+            Question::Namesake { id, asker, instance_id } => {
+                let group = self.group_mut(group);
+                Event::Namesake { id, result: Ok(group.namesake(asker, instance_id.as_deref())) }
+            }
         })
     }
 
@@ -170,5 +174,6 @@ pub(super) fn failed(question: &Question) -> Event<SimBatch> {
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
         Question::DescribeGroup { id } => Event::GroupDescribed { id: *id, result: Err(reason()) },
+        Question::Namesake { id, .. } => Event::Namesake { id: *id, result: Err(reason()) },
     }
 }

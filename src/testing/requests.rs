@@ -6,8 +6,9 @@ use crate::{
     record::{Offset, TopicName, TopicPartition},
     runtime::{Event, GroupMetadata, OffsetCommit, RequestId, RestoreEvent},
     testing::{
-        assignor::Claim, batch::SimBatch, codes::ErrorCode, faults::CoordinatorRequest,
-        partition::RecordData, settings::ClientSettings, transactions::ProducerEpoch,
+        assignor::Claim, batch::SimBatch, client::ClientId, codes::ErrorCode,
+        faults::CoordinatorRequest, partition::RecordData, settings::ClientSettings,
+        transactions::ProducerEpoch,
     },
 };
 
@@ -46,6 +47,12 @@ pub(super) enum Question {
     /// DescribeGroups.
     DescribeGroup {
         id: RequestId,
+    },
+    /// DescribeGroups, for the one that holds the asker's instance id.
+    Namesake {
+        id: RequestId,
+        asker: ClientId,
+        instance_id: Option<String>,
     },
 }
 

@@ -123,6 +123,12 @@ impl Cluster {
             Request::DescribeGroup { id: question } => {
                 self.ask(id, Question::DescribeGroup { id: question });
             }
+            Request::Renew => self.renew(id),
+            Request::FindNamesake { id: question } => {
+                let Some(client) = self.clients.get(&id) else { return };
+                let instance_id = client.settings.group_instance_id();
+                self.ask(id, Question::Namesake { id: question, asker: id, instance_id });
+            }
             Request::Accept { partitions } => self.accept(id, partitions),
             Request::Release { partitions } => self.release(id, &partitions),
             Request::Read { partition, offset } => self.read(id, partition, offset),

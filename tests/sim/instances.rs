@@ -87,6 +87,7 @@ impl World {
                 purge_interval: self.scenario.purge.unwrap_or_default(),
             },
             incarnation: self.next_incarnation,
+            session_timeout: ClientSettings::new(topology::APP, name, 0).session_timeout,
             mutant: self.scenario.mutant,
         };
         let log = self.cluster.log(client);

@@ -11,13 +11,14 @@ mod broker_defects;
 mod controls;
 mod ending;
 mod faults;
+mod fencing;
 mod following;
 mod hourly;
 mod instances;
 mod memory;
 mod oracle;
 mod overtaking;
-
+mod progress;
 mod purge;
 mod scenario;
 mod seeds;

@@ -153,6 +153,7 @@ fn run_on(topology: &Topology, seed: u64, mutant: Mutant) -> Seen {
             ..StateSettings::default()
         },
         incarnation: 1,
+        session_timeout: ClientSettings::new(APP, "i0", 0).session_timeout,
         mutant,
     };
     let mut thread = StreamThread::new(

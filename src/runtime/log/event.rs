@@ -3,8 +3,8 @@
 use crate::{
     record::{Offset, TopicPartition},
     runtime::{
-        BlockerReport, CommittedOffset, Delivery, Lane, Member, OffsetsUnavailable, RequestId,
-        TopicInfo, TransactionFailure,
+        BlockerReport, CommittedOffset, Delivery, Lane, Member, Namesake, OffsetsUnavailable,
+        RequestId, TopicInfo, TransactionFailure,
     },
 };
 
@@ -56,6 +56,13 @@ pub enum Event<B> {
         id: RequestId,
         /// Its members; `Ok(None)` while it rebalances.
         result: Result<Option<Vec<Member>>, String>,
+    },
+    /// Answer to [`Request::FindNamesake`].
+    Namesake {
+        /// Which question.
+        id: RequestId,
+        /// Who holds the instance id; `Ok(None)` where nobody does.
+        result: Result<Option<Namesake>, String>,
     },
     /// Answer to [`Request::CommittedOffsets`].
     CommittedOffsets {
@@ -159,7 +166,8 @@ pub enum ReadFailure {
 /// Why a connection is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FatalCause {
-    /// Another process has joined with this `group.instance.id`.
+    /// The group gave this `group.instance.id` to another membership: another process's, or an
+    /// older one that a coordinator came back with. [`Request::Renew`] joins anew.
     FencedInstanceId(String),
     /// The broker refuses this client.
     Unauthorized(String),

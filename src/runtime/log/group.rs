@@ -76,6 +76,28 @@ pub struct Member {
     pub partitions: Vec<TopicPartition>,
 }
 
+/// The member that holds this thread's instance id, as the coordinator has it now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Namesake {
+    /// The member id that the coordinator gave it.
+    pub member_id: String,
+    /// Whose it is.
+    pub process: Standing,
+}
+
+/// A process, seen from the one that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// The asker itself, under an earlier membership or this one.
+    Ours,
+    /// One that started before the asker did, as clocks tell.
+    Older,
+    /// One that started after the asker did.
+    Newer,
+    /// It does not say when it started.
+    Unknown,
+}
+
 /// An open transaction that blocks a partition, as the broker describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Blocker {

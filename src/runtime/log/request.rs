@@ -26,6 +26,16 @@ pub enum Request {
         /// Names the question.
         id: RequestId,
     },
+    /// Join anew, with a fresh client, in place of a membership that came to its end with
+    /// [`FatalCause::FencedInstanceId`](crate::runtime::FatalCause). Nothing of the old one is delivered any more; what it
+    /// had is lost, and released before this is asked.
+    Renew,
+    /// Ask which member of the group holds this thread's instance id; answered by
+    /// [`Event::Namesake`].
+    FindNamesake {
+        /// Names the question.
+        id: RequestId,
+    },
     /// Take the partitions that [`Event::Assigned`] named, and their co-partitioned ones. They
     /// are paused until [`Request::Read`].
     Accept {

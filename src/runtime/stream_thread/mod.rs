@@ -12,12 +12,14 @@
 mod blocked;
 mod commit;
 mod events;
+mod fenced;
 mod lifecycle;
 mod markers;
 mod membership;
 mod memory;
 mod orphans;
 mod processing;
+mod progress;
 mod publishing;
 mod purge;
 mod reading;
