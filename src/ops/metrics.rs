@@ -11,8 +11,10 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::{
     ops::{Board, process::ProcessUsage},
-    runtime::{Counters, EpochSample, TaskPhase, ThreadStatus, memory::Held},
-    state::SharedMemory,
+    runtime::{
+        Counters, EpochSample, TaskPhase, ThreadStatus,
+        memory::{Held, SharedMemory},
+    },
 };
 
 /// What a metric is.

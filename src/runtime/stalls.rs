@@ -108,11 +108,12 @@ pub(crate) fn decide(facts: &Facts<'_>) -> (Cure, String) {
         At::Restoring { remaining } => {
             (Cure::Reopen, because(&format!("no restore advances, {remaining} records left")))
         }
+        At::Starting | At::Running if facts.draining => {
+            (Cure::Report, because("its thread is draining"))
+        }
         At::Bounds => (Cure::Reopen, because("the bounds of its inputs are not to be had")),
-        At::Starting if facts.draining => (Cure::Report, because("its thread is draining")),
         At::Starting => (Cure::Reopen, because("its start position is not committed")),
         At::Checking => (Cure::Reopen, because("its changelog does not show its last commit")),
-        At::Running if facts.draining => (Cure::Report, because("its thread is draining")),
         At::Running if facts.memory_short => (Cure::Report, because("it waits for memory (MEM-1)")),
         At::Running if facts.fetched => {
             (Cure::Report, because("records are fetched and not processed"))

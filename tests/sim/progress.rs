@@ -181,11 +181,9 @@ fn without_anybody_looking_a_task_stands_still_for_ever() {
 fn a_task_that_reading_again_does_not_help_is_reported_and_started_anew() {
     let mut stage = stage(Mutant::None, reads_of(1, u32::MAX));
     stage.run(10 * MINUTE, |s| s.thread.running_tasks().len() == 7);
-    let mut fed = 0;
     // More comes all the time.
-    for _ in 0..10 {
+    for fed in 0..10 {
         stage.feed(1, fed);
-        fed += 1;
         stage.run(MINUTE, |s| s.stalls() > 0);
     }
     assert!(stage.stalls() > 0);

@@ -49,9 +49,6 @@ pub struct Restorer<R> {
 const OPEN_ATTEMPTS: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to wait before bounds that nobody knew are asked for again: a leader is being elected.
-const ASK_PAUSE: Duration = Duration::from_millis(100);
-
 impl<R: RestoreLog> Restorer<R> {
     /// A restorer without jobs.
     pub fn new(log: R, stores: Box<dyn ByteStores>) -> Self {
@@ -150,7 +147,11 @@ impl<R: RestoreLog> Restorer<R> {
         self.end_writes();
         // What was lent may have been taken back.
         self.write_down(now);
-        self.ask_again(now);
+        for (partition, active) in &mut self.active {
+            if active.asks_again(now) {
+                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
+            }
+        }
         let step_max = STEP_BYTES.min(self.held_max() / 4).max(1);
         let mut read = 0;
         let mut wait = deadline;
@@ -166,14 +167,6 @@ impl<R: RestoreLog> Restorer<R> {
             let Progress { tasks, remaining, mb_per_second, eta } = progress;
             tracing::info!(tasks, remaining_records = remaining, eta = ?eta,
                 "restoring at {mb_per_second:.1} MB/s");
-        }
-    }
-
-    fn ask_again(&mut self, now: Now) {
-        for (partition, active) in &mut self.active {
-            if active.ask_at.take_if(|at| now.mono >= *at).is_some() {
-                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
-            }
         }
     }
 
@@ -228,7 +221,7 @@ impl<R: RestoreLog> Restorer<R> {
             Ok(bounds) => bounds,
             Err(reason) => {
                 tracing::debug!(%partition, %reason, "changelog bounds not available, asking again");
-                active.ask_at = Some(now.mono + ASK_PAUSE);
+                active.ask_later(now);
                 return;
             }
         };
