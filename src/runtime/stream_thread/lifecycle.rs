@@ -25,9 +25,6 @@ use crate::{
     topology::StartFrom,
 };
 
-/// How often offsets are read again when the changelog shows another epoch than they name.
-const MISMATCHES_MAX: u32 = 5;
-
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     /// Asks for offsets where it is time to.
     pub(super) fn retry_slots(&mut self, now: Now) {
@@ -191,11 +188,11 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     fn restore_failed(&mut self, id: TaskId, error: &RestoreError, now: Now) {
         let Some(state) = self.slots.get_mut(&id) else { return };
-        let again = recover(&Failed::Restore(error)) == Recovery::RetryCall;
-        if again && state.mismatches < MISMATCHES_MAX {
-            // A last commit of the previous owner may have come between the two questions.
-            state.mismatches += 1;
-            return self.ask_again(id, now.mono + ASK_AGAIN);
+        if let RestoreError::EpochMismatch { expected, .. } = error {
+            debug_assert_eq!(recover(&Failed::Restore(error)), Recovery::RetryCall);
+            if state.mismatches.may_pass(expected) {
+                return self.ask_again(id, now.mono + ASK_AGAIN);
+            }
         }
         self.fail(Failure::State(error.to_string()));
     }

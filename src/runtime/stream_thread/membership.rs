@@ -9,6 +9,7 @@ use crate::{
         restore::RestoreService,
         stream_thread::{
             commit::lead_of,
+            mismatches::Mismatches,
             slot::{Life, Slot, SlotState},
             thread::StreamThread,
         },
@@ -27,7 +28,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             accepted.extend(self.inputs_of(id));
             self.owned.insert(lead);
             let slot = Slot::Asking { retry_at: Some(now.mono), question: None };
-            self.slots.insert(id, SlotState { slot, blocked: None, mismatches: 0 });
+            self.slots
+                .insert(id, SlotState { slot, blocked: None, mismatches: Mismatches::default() });
         }
         self.log.submit(Request::Accept { partitions: accepted });
     }

@@ -6,7 +6,8 @@
 //! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
 //! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics
 //! that change), `markers` (commits whose marker never comes), `memory` (what it may hold),
-//! `publishing` (its status);
+//! `mismatches` (offsets and changelog of different epochs), `fenced` (an instance id given to
+//! another membership), `progress` (tasks that stand still), `publishing` (its status);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod markers;
 mod membership;
 mod memory;
+mod mismatches;
 mod orphans;
 mod processing;
 mod progress;

@@ -13,6 +13,7 @@ use crate::{
         stalls::{At, Cure, Ends, Facts, STILL, SURE, decide},
         stream_thread::{
             blocked::BlockedTask,
+            mismatches::Mismatches,
             slot::{Question, Slot, SlotState},
             thread::StreamThread,
         },
@@ -195,7 +196,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
         self.close(id, now);
         let slot = Slot::Asking { retry_at: Some(now.mono), question: None };
-        self.slots.insert(id, SlotState { slot, blocked: None, mismatches: 0 });
+        self.slots.insert(id, SlotState { slot, blocked: None, mismatches: Mismatches::default() });
     }
 
     /// One question for all that stand still.

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     record::{Offset, TopicName, TopicPartition},
     runtime::{
-        CommittedOffset, EpochSample, OffsetCommit, RequestId, output::EpochBuffer, plan::TaskId,
-        stream_thread::blocked::BlockedTask, task::Task,
+        CommittedOffset, EpochSample, OffsetCommit, RequestId,
+        output::EpochBuffer,
+        plan::TaskId,
+        stream_thread::{blocked::BlockedTask, mismatches::Mismatches},
+        task::Task,
     },
     state::TaskState,
 };
@@ -68,8 +71,7 @@ pub(super) struct Check {
 pub(super) struct SlotState {
     pub(super) slot: Slot,
     pub(super) blocked: Option<BlockedTask>,
-    /// How often its restore found another epoch than the offsets name.
-    pub(super) mismatches: u32,
+    pub(super) mismatches: Mismatches,
 }
 
 /// What an outstanding question was about.
