@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     record::{Offset, TopicPartition},
-    runtime::{CommittedOffset, Isolation, Member, OffsetsUnavailable, PartitionBounds},
+    runtime::{
+        CommittedOffset, Isolation, Member, OffsetsUnavailable, PartitionBounds, mutants::Mutant,
+    },
 };
 
 /// Asks on behalf of an application's group, without being in it.
@@ -51,8 +53,11 @@ impl GroupQuestions {
             return Ok(vec![]);
         }
         let group = self.connection.application.as_str();
+        let stable = !self.connection.mutant.is(Mutant::UnstableOffsets);
         let found = self
-            .ask("committed offsets", |client| client.committed(group, partitions, self.timeout))
+            .ask("committed offsets", |client| {
+                client.committed(group, partitions, stable, self.timeout)
+            })
             .map_err(unavailable)?;
         in_order(partitions, found)
     }

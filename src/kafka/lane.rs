@@ -125,6 +125,11 @@ impl LaneProducer {
         }
     }
 
+    /// Records with the client that are not reported.
+    pub(super) fn queued(&self) -> u64 {
+        self.producer.as_ref().map_or(0, |producer| producer.queued())
+    }
+
     /// Takes delivery reports, hands gathered records over, and starts what may start.
     pub(super) fn work<B>(&mut self, now: Duration, events: &mut VecDeque<Event<B>>) {
         if let Some(producer) = &self.producer {
@@ -229,7 +234,7 @@ impl LaneProducer {
                 self.replace(Kind::Open, now, events);
                 return None;
             }
-            Step::Begin if self.failed.is_none() && self.disturbed => {
+            Step::Begin if self.failed.is_none() && self.connection.renews(self.disturbed) => {
                 tracing::info!(lane = %self.lane, "connection was disturbed: replacing producer");
                 self.replace(Kind::Replace, now, events);
                 return Some(Step::Begin);

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     kafka::{Settings, properties, transaction_thread::Answer},
     record::{Offset, TopicPartition},
+    runtime::mutants::Mutant,
 };
 
 type Events = VecDeque<Event<std::convert::Infallible>>;
@@ -30,7 +31,7 @@ fn stage() -> Stage {
         instance: "i".to_owned(),
         thread: 0,
         epoch_interval: Duration::from_millis(100),
-        restore_read_uncommitted: false,
+        mutant: Mutant::None,
     };
     let wake = Arc::new(Wake::new().unwrap());
     let (answers, _) = channel();
@@ -158,6 +159,19 @@ fn calls_go_out_one_at_a_time_and_in_order() {
     assert!(matches!(&stage.events[0], Event::Opened { result: Err(f), .. } if *f == fenced));
     assert!(matches!(&stage.events[1], Event::Committed { result: Err(f), .. } if *f == fenced));
     assert!(stage.commands.try_recv().is_err());
+}
+
+#[test]
+fn a_disturbed_producer_is_replaced_before_it_begins_again_but_by_its_mutant() {
+    for mutant in [Mutant::None, Mutant::KeepsDisturbedProducer] {
+        let mut stage = stage();
+        stage.lane.connection.mutant = mutant;
+        (stage.lane.failed, stage.lane.disturbed) = (None, true);
+        stage.lane.begin();
+        stage.work(0);
+        let replaces = matches!(stage.commands.try_recv(), Ok(Command::Open { .. }));
+        assert_eq!(replaces, !mutant.is(Mutant::KeepsDisturbedProducer), "{mutant:?}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     record::{OutputRecord, RecordBatch, RecordRef},
     runtime::{
-        Event, GroupMetadata, Lane, Log, Request, RequestId, log::QueueFull,
+        Event, GroupMetadata, Lane, Log, Request, RequestId, log::QueueFull, memory::QueuedRecords,
         supervisor::SystemClock,
     },
 };
@@ -245,6 +245,11 @@ impl Log for KafkaLog {
                 self.wait(deadline, now);
             }
         }
+    }
+
+    fn queued(&self) -> QueuedRecords {
+        let [a, b] = &self.lanes;
+        QueuedRecords { fetch: self.membership.queued(), produce: a.queued() + b.queued() }
     }
 
     fn group(&self) -> Option<GroupMetadata> {

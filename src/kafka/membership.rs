@@ -102,6 +102,11 @@ impl Membership {
         OffsetCommits::new(self.reader.consumer(), &self.wake)
     }
 
+    /// Records that were fetched and not taken.
+    pub(super) fn queued(&self) -> u64 {
+        self.reader.consumer().queued()
+    }
+
     /// Subscribes.
     pub(super) fn join<B>(&mut self, topics: &[TopicName], events: &mut VecDeque<Event<B>>) {
         self.topics = topics.to_vec();

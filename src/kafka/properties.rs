@@ -62,8 +62,11 @@ pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config
 
 /// The restore thread's consumer: assigned partitions only, in no group.
 pub(super) fn restore(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
-    let isolation =
-        if connection.restore_read_uncommitted { "read_uncommitted" } else { "read_committed" };
+    let isolation = if connection.mutant.changelog_read_uncommitted() {
+        "read_uncommitted"
+    } else {
+        "read_committed"
+    };
     let mut properties = fetching(connection, "restore")?;
     extend(
         &mut properties,

@@ -165,6 +165,10 @@ impl RestoreLog for KafkaRestoreLog {
         }
     }
 
+    fn queued(&self) -> u64 {
+        self.reader.consumer().queued()
+    }
+
     fn poll(&mut self, deadline: Duration) -> Option<RestoreEvent<KafkaBatch>> {
         loop {
             if let Some(event) = self.events.pop_front() {

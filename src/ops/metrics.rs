@@ -11,7 +11,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::{
     ops::{Board, process::ProcessUsage},
-    runtime::{Counters, EpochSample, TaskPhase, ThreadStatus},
+    runtime::{Counters, EpochSample, TaskPhase, ThreadStatus, memory::Held},
+    state::SharedMemory,
 };
 
 /// What a metric is.
@@ -110,8 +111,10 @@ metrics! {
         "Bytes in a task's committed layer and byte store.";
     RESIDENT_BYTES = "tidemill_resident_bytes", Gauge, Bytes, ["application", "task"],
         "Bytes of a task's decoded state entries.";
-    MEMORY_BYTES = "tidemill_memory_bytes", Gauge, Bytes, ["application", "thread", "part"],
-        "What a stream thread holds (MEM-1): cache, timers, overlays, layers, spilling, outputs, restore; byte-store is shared by all threads.";
+    MEMORY_BYTES = "tidemill_memory_bytes", Gauge, Bytes, ["application", "thread", "part", "held"],
+        "Who holds what of the memory limit (MEM-1), roughly: cache (entries, timers), epochs (overlays running and sealed, outputs), layers (committed, frozen while they are written), fetch and produce (records in the client's queues, and taken by the thread), restore (queue, changes), and of the process, without application and thread, byte-store (blocks, write-buffers).";
+    MEMORY_LIMIT_BYTES = "tidemill_memory_limit_bytes", Gauge, Bytes, ["application", "thread", "part"],
+        "What each part may hold; all series of a process together are memory.limit. Without application and thread: byte-store, and the reserve for code, stacks and the allocator.";
     MEMORY_WAITS = "tidemill_memory_waits_total", Counter, Count, ["application", "thread"],
         "Steps in which records waited for memory: spills or commits were behind (MEM-1).";
     BUILD_INFO = "tidemill_build_info", Gauge, Count, ["version"],
@@ -160,6 +163,9 @@ impl Exporter {
         }
         let fresh = Fill { recorder: &fresh };
         let histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(board) = boards.first() {
+            fresh.limits(["", ""], &board.memory.shared_parts());
+        }
         for board in boards {
             let threads = board.status.take();
             for (number, thread) in &threads {
@@ -211,8 +217,10 @@ impl Fill<'_> {
         self.gauge(&EPOCH_NUMBER, &labels, status.epoch);
         self.gauge(&REJOIN_PAUSE, &labels, status.rejoin_pause.as_secs());
         self.counters(labels, &status.counters);
-        for (part, bytes) in status.memory.parts() {
-            self.gauge(&MEMORY_BYTES, &[application, thread.as_str(), part], bytes);
+        self.held(labels, &status.memory.held());
+        // The same of every thread that has stores open.
+        if status.memory.byte_store != SharedMemory::default() {
+            self.held(["", ""], &status.memory.shared());
         }
         for task in &status.tasks {
             let labels = [application, task.name.as_str()];
@@ -222,6 +230,18 @@ impl Fill<'_> {
             self.gauge(&TASK_BLOCKED, &labels, task.blocked.is_some().into());
             self.gauge(&STATE_BYTES, &labels, task.state_bytes);
             self.gauge(&RESIDENT_BYTES, &labels, task.resident_bytes);
+        }
+    }
+
+    fn held(&self, [application, thread]: [&str; 2], parts: &[Held]) {
+        for Held { part, what, bytes } in parts {
+            self.gauge(&MEMORY_BYTES, &[application, thread, part, what], *bytes);
+        }
+    }
+
+    fn limits(&self, [application, thread]: [&str; 2], parts: &[(&str, u64)]) {
+        for (part, bytes) in parts {
+            self.gauge(&MEMORY_LIMIT_BYTES, &[application, thread, part], *bytes);
         }
     }
 
@@ -262,6 +282,9 @@ impl Fill<'_> {
 
     fn application(&self, board: &Board, threads: &BTreeMap<usize, ThreadStatus>) {
         let application = board.application.as_str();
+        for thread in 0..board.threads {
+            self.limits([application, &thread.to_string()], &board.memory.thread_parts());
+        }
         let count = |wanted: &dyn Fn(&ThreadStatus) -> bool| {
             threads.values().filter(|thread| wanted(thread)).count() as u64
         };

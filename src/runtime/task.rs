@@ -14,7 +14,7 @@ use crate::{
         output::{EpochBuffer, Origin, TaskOutput, Verdicts},
         plan::{InstancePlan, SubtopologyPlan, TaskId},
     },
-    state::{EpochId, EpochMarker, SourcePosition, StateError, TaskState, changelog},
+    state::{EpochId, EpochMarker, SharedMemory, SourcePosition, StateError, TaskState, changelog},
     time::TimerDomain,
 };
 
@@ -262,10 +262,20 @@ impl Task {
     pub fn add_memory(&self, used: &mut MemoryUse) {
         used.cache += self.chain.resident_bytes() as u64;
         used.timers += self.state.timer_bytes() as u64;
-        used.overlays += (self.state.running_bytes() + self.state.sealed_bytes()) as u64;
+        used.running += self.state.running_bytes() as u64;
+        used.sealed += self.state.sealed_bytes() as u64;
         used.layers += self.state.committed_bytes() as u64;
         used.spilling += self.state.frozen_bytes() as u64;
-        used.byte_store = used.byte_store.max(self.state.shared_memory_bytes());
+    }
+
+    /// What its byte store shares with all others of the process.
+    pub fn shared_memory(&self) -> SharedMemory {
+        self.state.shared_memory()
+    }
+
+    /// Bytes of the index of timers.
+    pub fn timer_bytes(&self) -> usize {
+        self.state.timer_bytes()
     }
 
     /// Bytes of committed layer and byte store.

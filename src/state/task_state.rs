@@ -17,7 +17,7 @@ use std::{
 use crate::{
     record::{Offset, Timestamp},
     state::{
-        ByteStore, Entry, EpochMarker, Positions, StateError, StoreCatalogue,
+        ByteStore, Entry, EpochMarker, Positions, SharedMemory, StateError, StoreCatalogue,
         key_group::key_group,
         key_hash::KeyHash,
         keys::{self, CATALOGUE_KEY, ENGINE_STORE},
@@ -331,8 +331,8 @@ impl TaskState {
     }
 
     /// Memory that the byte stores of all tasks of the process share.
-    pub fn shared_memory_bytes(&self) -> u64 {
-        self.store.shared_memory_bytes()
+    pub fn shared_memory(&self) -> SharedMemory {
+        self.store.shared_memory()
     }
 
     /// Bytes in the byte store, roughly.

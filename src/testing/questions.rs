@@ -157,7 +157,7 @@ impl Cluster {
 }
 
 /// The answer of a broker that cannot be reached.
-fn failed(question: &Question) -> Event<SimBatch> {
+pub(super) fn failed(question: &Question) -> Event<SimBatch> {
     let reason = || "_TIMED_OUT".to_owned();
     match question {
         Question::CommittedOffsets { id, .. } => Event::CommittedOffsets {

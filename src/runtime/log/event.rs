@@ -18,7 +18,7 @@ pub enum Isolation {
 }
 
 /// The offsets between which a partition can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartitionBounds {
     /// The first offset that still exists.
     pub start: Offset,
@@ -29,7 +29,7 @@ pub struct PartitionBounds {
 }
 
 /// What the log tells a stream thread.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum Event<B> {
     /// Fetched records.
     Records(B),
@@ -153,7 +153,7 @@ pub enum Event<B> {
 }
 
 /// Why a partition cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReadFailure {
     /// The position does not exist any more (or not yet): never skipped silently.
     OutOfRange,
@@ -164,7 +164,7 @@ pub enum ReadFailure {
 }
 
 /// Why a connection is unusable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FatalCause {
     /// The group gave this `group.instance.id` to another membership: another process's, or an
     /// older one that a coordinator came back with. [`Request::Renew`] joins anew.

@@ -9,7 +9,7 @@ use crate::{
 pub type RequestId = u64;
 
 /// What a stream thread asks of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Join the group, subscribed to the lead topics.
     Join {

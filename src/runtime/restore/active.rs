@@ -31,6 +31,8 @@ pub(super) struct Active {
     /// Bytes of keys and values read.
     pub(super) bytes: u64,
     pub(super) whole: bool,
+    /// The store has been told that many writes come.
+    bulk: bool,
     /// Everything is read and checked; the last write is on its way.
     pub(super) finishing: bool,
 }
@@ -49,6 +51,7 @@ impl Active {
             records: 0,
             bytes: 0,
             whole: false,
+            bulk: false,
             finishing: false,
         }
     }
@@ -100,6 +103,11 @@ impl Active {
     /// Starts to write the chunk, after the one before.
     pub(super) fn write(&mut self, whole: bool, now: Now) -> Result<(), StateError> {
         self.end_write()?;
+        // One that is cut leaves nothing behind: a store is opened without.
+        if self.bulk == whole {
+            self.store.set_bulk(!whole)?;
+            self.bulk = !whole;
+        }
         let positions = Positions {
             changelog_next: self.next,
             changelog_topic_id: self.job.topic_id.clone(),

@@ -19,6 +19,7 @@ use crate::{
         restore::RestoreService,
         stream_thread::{
             fenced::Fenced,
+            memory::MeanBytes,
             orphans::Orphans,
             progress::Progress,
             purge::Purging,
@@ -129,6 +130,9 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) progress: Progress,
     /// Bytes of resident entries of all tasks, as of the last record.
     pub(super) resident_bytes: u64,
+    /// Bytes of the timers of all tasks, as of this step.
+    pub(super) timer_bytes: u64,
+    pub(super) mean: MeanBytes,
     /// What is resident cannot be evicted before the epoch is sealed.
     pub(super) cache_is_full: bool,
     /// Records wait for memory.
@@ -188,6 +192,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             orphans: Orphans::default(),
             progress: Progress::default(),
             resident_bytes: 0,
+            timer_bytes: 0,
+            mean: MeanBytes::default(),
             cache_is_full: false,
             memory_short: false,
             #[cfg(feature = "mutants")]
