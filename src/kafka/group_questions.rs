@@ -120,15 +120,15 @@ impl GroupQuestions {
         Ok(Some(members.map(member).collect()))
     }
 
-    /// Member id and client id of the member with that instance id, also while the group
-    /// rebalances; `None` where nobody has it.
-    pub(super) fn holder_of(&self, instance: &str) -> Result<Option<(String, String)>, AskError> {
+    /// The id of the member with that instance id, also while the group rebalances; `None` where
+    /// nobody has it.
+    pub(super) fn holder_of(&self, instance: &str) -> Result<Option<String>, AskError> {
         let group = self.connection.application.as_str();
         let described =
             self.ask("group", |client| describe::group(client.handle(), group, self.timeout))?;
         let mut members = described.members.into_iter();
         let holder = members.find(|member| member.instance.as_deref() == Some(instance));
-        Ok(holder.map(|member| (member.id, member.client)))
+        Ok(holder.map(|member| member.id))
     }
 
     fn ask<T>(

@@ -14,11 +14,11 @@ use std::{
 
 use super::{
     clients::{self, ClusterClients},
+    known_members::KnownMembers,
     lane::LaneProducer,
     membership::Membership,
     native::{Batch, Wake},
     offset_commits::OffsetCommits,
-    process_mark::ProcessMark,
     questions::Questions,
     settings::{ConnectError, ConnectionSettings},
     transaction_thread::{Answer, take_answers},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     record::{OutputRecord, RecordBatch, RecordRef},
     runtime::{
-        Event, GroupMetadata, Lane, Log, Request, log::QueueFull, memory::QueuedRecords,
+        Event, GroupMetadata, Lane, Log, Request, RequestId, log::QueueFull, memory::QueuedRecords,
         supervisor::SystemClock,
     },
 };
@@ -53,7 +53,7 @@ impl RecordBatch for KafkaBatch {
 /// A stream thread's connection to Kafka.
 pub struct KafkaLog {
     connection: ConnectionSettings,
-    mark: ProcessMark,
+    known: KnownMembers,
     membership: Membership,
     lanes: [LaneProducer; 2],
     answers: Receiver<Answer>,
@@ -66,6 +66,9 @@ pub struct KafkaLog {
 
 /// The longest wait without a look: should a notification be lost, this is what it costs.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// The log's own question, who has the place that it is about to take; threads count from 1.
+const BEFORE: RequestId = 0;
 
 impl KafkaLog {
     /// Makes the clients; connects to nothing yet. `clock` is the driver's: deadlines of `poll`
@@ -84,18 +87,16 @@ impl KafkaLog {
         let client = |error: &dyn std::fmt::Display| ConnectError::Client(error.to_string());
         let wake = Arc::new(Wake::new().map_err(|error| client(&error))?);
         let (sender, answers) = channel();
-        let mark = ProcessMark::new(&clock);
-        let membership =
-            Membership::new(connection, mark, &wake).map_err(clients::configuration)?;
+        let membership = Membership::new(connection, &wake).map_err(clients::configuration)?;
         let lane = |lane| LaneProducer::new(lane, connection.clone(), wake.clone(), sender.clone());
         Ok(Self {
             offset_commits: membership.offset_commits(),
             membership,
             lanes: Lane::ALL.map(lane),
             answers,
-            questions: Questions::new(connection, mark, &wake, clients),
+            questions: Questions::new(connection, &wake, clients),
             connection: connection.clone(),
-            mark,
+            known: KnownMembers::default(),
             events: VecDeque::new(),
             wake,
             clock,
@@ -130,6 +131,29 @@ impl KafkaLog {
         self.membership.work(want_records, now, &mut self.events).map(KafkaBatch)
     }
 
+    /// Takes note of member ids; `None` for an answer that nobody but the log asked for.
+    fn told(&mut self, event: Event<KafkaBatch>) -> Option<Event<KafkaBatch>> {
+        match event {
+            Event::Assigned { .. } => {
+                if let Some(group) = self.membership.group() {
+                    self.known.is_ours(group.member_id());
+                }
+            }
+            Event::Namesake { id: BEFORE, result } => {
+                if let Ok(Some(found)) = result {
+                    self.known.was_before(found.member_id);
+                }
+                return None;
+            }
+            Event::Namesake { id, result } => {
+                let result = result.map(|found| found.map(|f| self.known.told(f.member_id)));
+                return Some(Event::Namesake { id, result });
+            }
+            _ => {}
+        }
+        Some(event)
+    }
+
     fn wait(&self, deadline: Duration, now: Duration) {
         let mut until = deadline.min(now + WAIT_MAX);
         if let Some(patience) = self.membership.patience() {
@@ -148,10 +172,13 @@ impl Log for KafkaLog {
     fn submit(&mut self, request: Request) {
         let now = self.clock.now().mono;
         match request {
-            Request::Join { topics } => self.membership.join(&topics, &mut self.events),
+            Request::Join { topics } => {
+                self.questions.ask(Request::FindNamesake { id: BEFORE });
+                self.membership.join(&topics, &mut self.events);
+            }
             Request::Leave => self.membership.leave(now),
             Request::Renew => {
-                self.membership.renew(&self.connection, self.mark, &mut self.events);
+                self.membership.renew(&self.connection, &mut self.events);
                 self.offset_commits = self.membership.offset_commits();
             }
             Request::Accept { partitions } => self.membership.accept(partitions),
@@ -199,7 +226,10 @@ impl Log for KafkaLog {
     fn poll(&mut self, deadline: Duration, want_records: bool) -> Option<Event<KafkaBatch>> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Some(event);
+                match self.told(event) {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
             }
             if let Some(batch) = self.work(want_records) {
                 return Some(Event::Records(batch));

@@ -16,7 +16,6 @@ use super::{
     },
     offset_commits::OffsetCommits,
     positions::Fault,
-    process_mark::ProcessMark,
     properties,
     reader::Reader,
     settings::ConnectionSettings,
@@ -68,13 +67,9 @@ pub(super) struct Membership {
 
 impl Membership {
     /// A consumer that has not joined.
-    pub(super) fn new(
-        connection: &ConnectionSettings,
-        mark: ProcessMark,
-        wake: &Arc<Wake>,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(connection: &ConnectionSettings, wake: &Arc<Wake>) -> Result<Self, Error> {
         Ok(Self {
-            reader: Reader::new(properties::consumer(connection, mark)?, wake)?,
+            reader: Reader::new(properties::consumer(connection)?, wake)?,
             wake: wake.clone(),
             revoked: None,
             phase: Phase::Member,
@@ -90,11 +85,10 @@ impl Membership {
     pub(super) fn renew<B>(
         &mut self,
         connection: &ConnectionSettings,
-        mark: ProcessMark,
         events: &mut VecDeque<Event<B>>,
     ) {
         let topics = std::mem::take(&mut self.topics);
-        match Self::new(connection, mark, &self.wake) {
+        match Self::new(connection, &self.wake) {
             Ok(fresh) => {
                 close_elsewhere(std::mem::replace(self, fresh));
                 self.join(&topics, events);

@@ -19,6 +19,8 @@ mod failure;
 #[cfg(feature = "kafka")]
 mod group_questions;
 #[cfg(feature = "kafka")]
+mod known_members;
+#[cfg(feature = "kafka")]
 mod lane;
 #[cfg(feature = "kafka")]
 mod lane_step;
@@ -32,8 +34,6 @@ mod native;
 mod offset_commits;
 #[cfg(feature = "kafka")]
 mod positions;
-#[cfg(feature = "kafka")]
-mod process_mark;
 #[cfg(feature = "kafka")]
 mod properties;
 mod property;

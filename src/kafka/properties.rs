@@ -6,7 +6,6 @@ use rdkafka::ClientConfig;
 
 use super::{
     native,
-    process_mark::ProcessMark,
     settings::{ConnectionSettings, Settings},
 };
 use crate::runtime::{Lane, memory::QueueLimit};
@@ -34,12 +33,9 @@ const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 type Properties = BTreeMap<String, String>;
 
 /// The stream thread's consumer: a static member of the group, read_committed.
-pub(super) fn consumer(
-    connection: &ConnectionSettings,
-    mark: ProcessMark,
-) -> Result<native::Config, native::Error> {
+pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
     let settings = &connection.settings;
-    let mut properties = fetching(connection, &mark.role())?;
+    let mut properties = fetching(connection, "consumer")?;
     extend(
         &mut properties,
         &[

@@ -11,12 +11,12 @@ use std::{
 };
 
 use super::{
-    clients::ClusterClients, failure::AskError, native::Wake, process_mark::ProcessMark,
-    settings::ConnectionSettings, wire::WireClient,
+    clients::ClusterClients, failure::AskError, native::Wake, settings::ConnectionSettings,
+    wire::WireClient,
 };
 use crate::{
     record::TopicPartition,
-    runtime::{BlockerReport, Event, Namesake, OffsetsUnavailable, Request},
+    runtime::{BlockerReport, Event, Namesake, OffsetsUnavailable, Request, Standing},
 };
 
 /// An answer, without the type of a batch: it crosses a thread.
@@ -25,7 +25,6 @@ type Answer = Event<std::convert::Infallible>;
 /// The question threads of one log. They end when it is dropped.
 pub(super) struct Questions {
     connection: ConnectionSettings,
-    mark: ProcessMark,
     clients: ClusterClients,
     wake: Arc<Wake>,
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -37,13 +36,11 @@ impl Questions {
     /// Starts nothing: threads come with the first question.
     pub(super) fn new(
         connection: &ConnectionSettings,
-        mark: ProcessMark,
         wake: &Arc<Wake>,
         clients: &ClusterClients,
     ) -> Self {
         Self {
             connection: connection.clone(),
-            mark,
             clients: clients.clone(),
             wake: wake.clone(),
             answers: channel(),
@@ -91,7 +88,6 @@ impl Questions {
         let mut answerer = Answerer {
             wire: WireClient::new(&self.connection),
             connection: self.connection.clone(),
-            mark: self.mark,
             clients: self.clients.clone(),
         };
         let (wake, answers) = (self.wake.clone(), self.answers.0.clone());
@@ -115,7 +111,6 @@ struct Answerer {
     clients: ClusterClients,
     wire: WireClient,
     connection: ConnectionSettings,
-    mark: ProcessMark,
 }
 
 impl Answerer {
@@ -149,10 +144,8 @@ impl Answerer {
             }
             Request::FindNamesake { id } => {
                 let found = self.clients.group().holder_of(&self.connection.group_instance_id());
-                let namesake = |(member_id, client_id): (String, String)| Namesake {
-                    member_id,
-                    process: self.mark.standing_of(&client_id),
-                };
+                // Whose it is knows the log.
+                let namesake = |member_id| Namesake { member_id, process: Standing::Unknown };
                 Event::Namesake { id, result: found.map(|f| f.map(namesake)).map_err(words) }
             }
             Request::Rejoin => {

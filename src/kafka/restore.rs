@@ -16,7 +16,6 @@ use super::{
     log::KafkaBatch,
     native::Wake,
     positions::Fault,
-    process_mark::ProcessMark,
     properties,
     questions::Questions,
     reader::Reader,
@@ -66,7 +65,7 @@ impl KafkaRestoreLog {
         let config = properties::restore(connection).map_err(clients::configuration)?;
         Ok(Self {
             reader: Reader::new(config, &wake).map_err(clients::configuration)?,
-            questions: Questions::new(connection, ProcessMark::new(&clock), &wake, clients),
+            questions: Questions::new(connection, &wake, clients),
             asked: BTreeMap::new(),
             next_question: 1,
             events: VecDeque::new(),

@@ -4,8 +4,8 @@
 //! Pure: who holds the instance id in, one decision out. A coordinator that takes a group over may
 //! load a membership that this one had replaced already: a join is written down when its
 //! rebalance ends, not when it is answered. Then the older membership fences the newer one, and
-//! nobody else lives. Two processes that do live must not push each other out in turn: the one
-//! that started later goes on, the other one watches it for a session and ends.
+//! nobody else lives. Two processes that do live must not push each other out in turn: the one that
+//! came later goes on, the other one watches it for a session and ends.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub fn decide(
     let Some(namesake) = namesake else { return NamesakeDecision::Rejoin };
     match namesake.process {
         Standing::Ours | Standing::Older => NamesakeDecision::Rejoin,
-        Standing::Newer | Standing::Unknown => match watched {
+        Standing::Unknown => match watched {
             Some((member_id, held)) if member_id == namesake.member_id && held > session => {
                 NamesakeDecision::Twin
             }
@@ -58,14 +58,11 @@ mod tests {
             // A coordinator came back with what was there before this process.
             (Some(S::Older), None, D::Rejoin),
             (Some(S::Older), Some(("m", long)), D::Rejoin),
-            (Some(S::Newer), None, D::Watch),
-            (Some(S::Newer), Some(("m", short)), D::Watch),
-            (Some(S::Newer), Some(("m", long)), D::Twin),
-            // Its holder has changed: watched anew.
-            (Some(S::Newer), Some(("other", long)), D::Watch),
             (Some(S::Unknown), None, D::Watch),
             (Some(S::Unknown), Some(("m", short)), D::Watch),
             (Some(S::Unknown), Some(("m", long)), D::Twin),
+            // Its holder has changed: watched anew.
+            (Some(S::Unknown), Some(("other", long)), D::Watch),
         ];
         for (process, watched, expected) in table {
             let namesake = process.map(|process| Namesake { member_id: "m".to_owned(), process });

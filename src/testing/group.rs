@@ -349,7 +349,7 @@ impl Group {
         let process = match member.client.cmp(&asker) {
             Ordering::Equal => Standing::Ours,
             Ordering::Less => Standing::Older,
-            Ordering::Greater => Standing::Newer,
+            Ordering::Greater => Standing::Unknown,
         };
         Some(Namesake { member_id: holder, process })
     }

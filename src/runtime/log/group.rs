@@ -85,16 +85,14 @@ pub struct Namesake {
     pub process: Standing,
 }
 
-/// A process, seen from the one that asks.
+/// Whose a membership is, seen from the thread that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// The asker itself, under an earlier membership or this one.
+    /// The asker's own: an earlier one or this one.
     Ours,
-    /// One that started before the asker did, as clocks tell.
+    /// It had the place when the asker started, and was replaced by it.
     Older,
-    /// One that started after the asker did.
-    Newer,
-    /// It does not say when it started.
+    /// Not known.
     Unknown,
 }
 
