@@ -2,6 +2,7 @@
 
 mod application_admin;
 pub mod epoch;
+pub mod event_time;
 pub mod hooks;
 pub mod log;
 pub mod memory;
@@ -25,6 +26,6 @@ pub use log::{
     RefusedRecord, Request, RequestId, RestoreEvent, RestoreLog, RestoreRequest,
     TransactionFailure, TransactionState,
 };
-pub use settings::{EpochSettings, Guarantee, StateSettings};
+pub use settings::{EpochSettings, Guarantee, StateSettings, TimeSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};

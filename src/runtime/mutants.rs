@@ -48,11 +48,15 @@ pub enum Mutant {
     RandomTransactionalIds,
     /// A missing marker is not looked for: the id goes on writing there (facts 9.6).
     MissingMarkerIgnored,
+    /// A task that is opened does not know its watermark (breaks TIME-1).
+    WatermarkForgotten,
+    /// Event-time timers fire at the end of the epoch (breaks DESIGN section 5).
+    EventTimersAtSeal,
 }
 
 impl Mutant {
     /// All that break something, by name.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 22] = [
         ("offsets-outside-transaction", Self::OffsetsOutsideTransaction),
         ("state-before-commit", Self::StateBeforeCommit),
         ("changelog-read-uncommitted", Self::ChangelogReadUncommitted),
@@ -73,6 +77,8 @@ impl Mutant {
         ("random-transactional-ids", Self::RandomTransactionalIds),
         ("missing-marker-ignored", Self::MissingMarkerIgnored),
         ("memory-unbounded", Self::MemoryUnbounded),
+        ("watermark-forgotten", Self::WatermarkForgotten),
+        ("event-timers-at-seal", Self::EventTimersAtSeal),
     ];
 
     /// The mutant of that name; an error names those that this build has.

@@ -8,7 +8,7 @@ use tidemill::{
     formats::Utf8,
     record::TopicName,
     runtime::{
-        Guarantee, StateSettings, StatusBoard, TopicAdmin, TopicSpec,
+        Guarantee, StateSettings, StatusBoard, TimeSettings, TopicAdmin, TopicSpec,
         epoch::EpochLimits,
         hooks::NoHooks,
         memory::MemoryUse,
@@ -106,6 +106,7 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
             purge_repartition_topics: false,
             ..StateSettings::default()
         },
+        time: TimeSettings::default(),
         incarnation: 1,
         mutant,
     };

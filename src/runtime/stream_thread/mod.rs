@@ -6,11 +6,12 @@
 //! `reading` (positions that do not exist), `purge` (consumed records that are deleted),
 //! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics
 //! that change), `markers` (commits whose marker never comes), `memory` (what it may hold),
-//! `publishing` (its status);
+//! `publishing` (its status), `event_time` (due timers, and watermarks in band);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
 mod commit;
+mod event_time;
 mod events;
 mod lifecycle;
 mod markers;

@@ -10,6 +10,7 @@ use crate::{
     record::{Timestamp, TopicPartition},
     runtime::{
         Counters, EpochSample, Guarantee, Log, Now, Request, RequestId, StateSettings, StatusBoard,
+        TimeSettings,
         epoch::{EpochLimits, EpochMachine},
         hooks::{Hooks, Point},
         mutants::Mutant,
@@ -17,6 +18,7 @@ use crate::{
         plan::{InstancePlan, TaskId},
         restore::RestoreService,
         stream_thread::{
+            event_time::PassedOn,
             orphans::Orphans,
             purge::Purging,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
@@ -35,6 +37,8 @@ pub struct ThreadSettings {
     pub guarantee: Guarantee,
     /// How state is kept.
     pub state: StateSettings,
+    /// How event time is kept.
+    pub time: TimeSettings,
     /// A random number of the process.
     pub incarnation: u64,
     /// A guarantee that is broken on purpose.
@@ -115,6 +119,7 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     /// Partitions whose position does not exist, and when the group is asked about them next.
     pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
     pub(super) purging: Purging,
+    pub(super) passed_on: PassedOn,
     pub(super) orphans: Orphans,
     /// Bytes of resident entries of all tasks, as of the last record.
     pub(super) resident_bytes: u64,
@@ -171,6 +176,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             described_at: Duration::ZERO,
             out_of_range: BTreeMap::new(),
             purging: Purging::default(),
+            passed_on: PassedOn::new(),
             orphans: Orphans::default(),
             resident_bytes: 0,
             cache_is_full: false,
