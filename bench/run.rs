@@ -265,8 +265,8 @@ impl<'a> Run<'a> {
         Ok((latency, used / (after.at - before.at).as_secs_f64()))
     }
 
-    /// A paced load beside the running process: latencies, and how many records were sent.
-    fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, u64)> {
+    /// A paced load beside the running process: latencies, and what was sent.
+    fn keep_up(&mut self, from: u64, per_second: f64, seconds: f64) -> Result<(Quantiles, Sent)> {
         let records = (per_second * seconds) as u64;
         let counted_from = load::wall_ms() + seconds * PACED_WARM * 1e3;
         let reader = Reader::start(self.cluster, &self.job.output(), counted_from)?;

@@ -143,7 +143,7 @@ impl Session {
         let mut runs = Vec::new();
         for _ in 0..backlog.repetitions {
             for entry in entries {
-                let measured = self.measure(*entry, operation, input)?;
+                let measured = self.measure(*entry, backlog)?;
                 report::line(row(&measured));
                 if !measured.verdict.holds() {
                     let example = measured.verdict.example.clone().unwrap_or_default();

@@ -12,7 +12,7 @@ mutants_run() {
     mapfile -t checks < <(mutants_table | awk -v where="$where" '$2 == where { print $3 }')
     case "$where" in
     unit) pure test --features mutants --lib -- --exact "${checks[@]}" ;;
-    sim) pure test --features mutants --test sim -- --exact "${checks[@]}" ;;
+    sim) simulation --exact "${checks[@]}" ;;
     checker)
         cargo test --locked --features "$FEATURES" --bin tidemill-harness -- --exact "${checks[@]}"
         ;;

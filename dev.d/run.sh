@@ -100,9 +100,12 @@ torture_command() {
 
 sim_command() {
     setup_build
-    [ "${1:-}" = --seed ] && [ -n "${2:-}" ] || die "sim: --seed N"
-    TIDEMILL_SIM_SEED="$2" pure test --features mutants --test sim -- \
-        --nocapture --exact seeds::every_seed_is_exactly_once
+    local check=seeds::every_seed_is_exactly_once_and_the_same_again
+    case "${1:-} ${2:-}" in
+    "--seed "[0-9]*) TIDEMILL_SIM_SEED="$2" simulation --nocapture --exact $check ;;
+    "--seeds "[0-9]*) TIDEMILL_SIM_SEEDS="$2" simulation --nocapture --exact $check ;;
+    *) die "sim: --seed N, or --seeds N" ;;
+    esac
 }
 
 tidy_command() {

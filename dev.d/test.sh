@@ -93,6 +93,20 @@ pure() {
     CARGO_TARGET_DIR="$CARGO_TARGET_DIR/pure" cargo "$1" --locked --no-default-features --features testing "${@:2}"
 }
 
+# Seeds of the simulation; with --quick fewer, but enough for a table without empty cells.
+SIM_SEEDS=20000
+SIM_SEEDS_QUICK=2000
+
+# `simulation [test arguments]`: the crate itself optimised, with its debug assertions: tens of
+# thousands of runs are worth a minute of compiling.
+simulation() {
+    pure test --features mutants --config profile.dev.package.tidemill.opt-level=3 \
+        --config profile.dev.package.tidemill.codegen-units=4 --test sim -- "$@"
+}
+
+# Shown in full: seeds, seconds, and the tables of faults.
+test_simulation() { TIDEMILL_SIM_SEEDS="$1" simulation --nocapture; }
+
 # Without default features there is no C or C++ in the tree; with them there is, so the check can fail.
 test_tree() {
     local crate
@@ -144,8 +158,7 @@ test_command() {
     stage "chart" test_chart
     stage "compose" test_compose
     stage "pure tests" test_pure
-    # Shown in full: seeds, faults, and the table of faults by phase of the epoch.
-    stage "simulation" pure test --features mutants --test sim -- --nocapture
+    stage "simulation" test_simulation "$([ -n "$quick" ] && echo $SIM_SEEDS_QUICK || echo $SIM_SEEDS)"
     stage "clippy pure" pure clippy --all-targets -- -D warnings
     stage "clippy" cargo clippy --locked --workspace --all-targets --features "$FEATURES" -- -D warnings
     stage "native tests" cargo test --locked --workspace --lib --bins --test bench-parts --features "$FEATURES"

@@ -66,7 +66,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// A record header: a name and an optional value, as Kafka has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Header {
     /// The header's name.
     pub name: Arc<str>,

@@ -70,6 +70,7 @@ pub fn thread_settings(
         state: settings.state.runtime(memory),
         time: settings.time.clone(),
         incarnation,
+        session_timeout: settings.kafka.session_timeout,
         mutant,
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn run(job: Job) -> Result<(), Error> {
             instance: job.plan.instance.clone(),
             thread: 0,
             epoch_interval: job.settings.epoch.interval,
-            restore_read_uncommitted: mutant.changelog_read_uncommitted(),
+            mutant,
         };
         Ok(OnKafka {
             clients: ClusterClients::new(&connection)?,

@@ -37,12 +37,13 @@ pub(super) fn run(arguments: &RunArguments, context: &Context<'_>) -> Result<(),
     check_names(&topologies, &settings)?;
     logging::start(&settings.log);
     let stop = StopSignal::default();
-    let boards: Vec<Board> = topologies.iter().map(|topology| board(topology, &settings)).collect();
+    let memory = settings.memory_plan(topologies.len()).map_err(memory_error)?;
+    let board = |topology| board(topology, &settings, memory);
+    let boards: Vec<Board> = topologies.iter().map(board).collect();
     // Before the port: of two processes on one directory, the second is told about the directory.
     let mut directories =
         boards.iter().map(|board| lock(board, &settings)).collect::<Result<Vec<_>, _>>()?;
     StateDirectory::share_memory(&mut directories);
-    let memory = settings.memory_plan(topologies.len()).map_err(memory_error)?;
     let service = Service::start(settings.http.bind, boards.clone(), Some(stop.clone()))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -84,11 +85,12 @@ fn check_names(topologies: &[Topology], settings: &Settings) -> Result<(), Error
     Ok(())
 }
 
-fn board(topology: &Topology, settings: &Settings) -> Board {
+fn board(topology: &Topology, settings: &Settings, memory: MemoryPlan) -> Board {
     Board {
         application: settings.application_id(&topology.name).to_owned(),
         topology: topology.name.clone(),
         threads: settings.threads,
+        memory,
         status: StatusBoard::default(),
     }
 }

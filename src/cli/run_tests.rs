@@ -29,9 +29,9 @@ fn ready(
     let pause = |time| waited.set(waited.get() + time);
     let stop = StopSignal::default();
     let patience = Patience { fail_fast, stop: &stop, pause: &pause };
-    let board = board(&topology, settings);
+    let memory = settings.memory_plan(1).unwrap();
+    let board = board(&topology, settings, memory);
     let result = lock(&board, settings).and_then(|directory| {
-        let memory = settings.memory_plan(1).unwrap();
         let part = Part { topology: &topology, board: &board, directory, memory };
         prepare(part, settings, cluster, &patience)
     });

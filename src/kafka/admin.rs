@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     record::TopicName,
-    runtime::{ApplicationAdmin, TopicAdmin, TopicInfo, TopicSpec, TopicsError},
+    runtime::{ApplicationAdmin, TopicAdmin, TopicInfo, TopicSpec, TopicsError, mutants::Mutant},
 };
 
 /// Describes and creates topics. Blocks.
@@ -31,7 +31,7 @@ impl KafkaTopicAdmin {
             instance: "admin".to_owned(),
             thread: 0,
             epoch_interval: std::time::Duration::ZERO,
-            restore_read_uncommitted: false,
+            mutant: Mutant::None,
         };
         let address = settings.bootstrap_servers.clone();
         Ok(Self { cluster: clients::cluster(&connection)?, address })

@@ -30,6 +30,8 @@ impl ClusterClients {
     pub fn new(connection: &ConnectionSettings) -> Result<Self, ConnectError> {
         let settings = &connection.settings;
         settings.check()?;
+        // Before librdkafka's threads are there.
+        native::keep_less(settings.memory.limit);
         let group = GroupQuestions::new(connection).map_err(configuration)?;
         if let Some(obstacle) = settings.wire_obstacle() {
             let timeout = connection.transaction_timeout();

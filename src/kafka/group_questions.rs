@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     record::{Offset, TopicPartition},
-    runtime::{CommittedOffset, Isolation, Member, OffsetsUnavailable, PartitionBounds},
+    runtime::{
+        CommittedOffset, Isolation, Member, OffsetsUnavailable, PartitionBounds, mutants::Mutant,
+    },
 };
 
 /// Asks on behalf of an application's group, without being in it.
@@ -51,8 +53,11 @@ impl GroupQuestions {
             return Ok(vec![]);
         }
         let group = self.connection.application.as_str();
+        let stable = !self.connection.mutant.is(Mutant::UnstableOffsets);
         let found = self
-            .ask("committed offsets", |client| client.committed(group, partitions, self.timeout))
+            .ask("committed offsets", |client| {
+                client.committed(group, partitions, stable, self.timeout)
+            })
             .map_err(unavailable)?;
         in_order(partitions, found)
     }
@@ -113,6 +118,17 @@ impl GroupQuestions {
             partitions: member.partitions,
         };
         Ok(Some(members.map(member).collect()))
+    }
+
+    /// Member id and client id of the member with that instance id, also while the group
+    /// rebalances; `None` where nobody has it.
+    pub(super) fn holder_of(&self, instance: &str) -> Result<Option<(String, String)>, AskError> {
+        let group = self.connection.application.as_str();
+        let described =
+            self.ask("group", |client| describe::group(client.handle(), group, self.timeout))?;
+        let mut members = described.members.into_iter();
+        let holder = members.find(|member| member.instance.as_deref() == Some(instance));
+        Ok(holder.map(|member| (member.id, member.client)))
     }
 
     fn ask<T>(

@@ -10,10 +10,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender},
-    },
+    sync::{Arc, mpsc::Sender},
     time::Duration,
 };
 
@@ -23,7 +20,7 @@ use super::{
     lane_step::{InFlight, Kind, Step},
     native::{GroupIdentity, PartitionList, Producer, Wake, code_name},
     settings::ConnectionSettings,
-    transaction_thread::{Answer, Command, Outcome, TransactionThread},
+    transaction_thread::{Answer, Command, Outcome, TransactionThread, dispose},
     writer::Writer,
 };
 use crate::{
@@ -128,6 +125,11 @@ impl LaneProducer {
         }
     }
 
+    /// Records with the client that are not reported.
+    pub(super) fn queued(&self) -> u64 {
+        self.producer.as_ref().map_or(0, |producer| producer.queued())
+    }
+
     /// Takes delivery reports, hands gathered records over, and starts what may start.
     pub(super) fn work<B>(&mut self, now: Duration, events: &mut VecDeque<Event<B>>) {
         if let Some(producer) = &self.producer {
@@ -195,7 +197,7 @@ impl LaneProducer {
             "watchdog: no answer to {} of lane {} within {:?}",
             kind.name(),
             self.lane,
-            self.connection.settings.call_timeout
+            kind.time(&self.connection)
         );
         tracing::error!("{reason}; producer and thread are abandoned");
         self.abandon();
@@ -232,7 +234,7 @@ impl LaneProducer {
                 self.replace(Kind::Open, now, events);
                 return None;
             }
-            Step::Begin if self.failed.is_none() && self.disturbed => {
+            Step::Begin if self.failed.is_none() && self.connection.renews(self.disturbed) => {
                 tracing::info!(lane = %self.lane, "connection was disturbed: replacing producer");
                 self.replace(Kind::Replace, now, events);
                 return Some(Step::Begin);
@@ -303,7 +305,7 @@ impl LaneProducer {
         });
         match sent {
             Ok(()) => {
-                let deadline = now + self.connection.settings.call_timeout;
+                let deadline = now + kind.time(&self.connection);
                 self.in_flight = Some(InFlight { kind, deadline, overdue: false });
             }
             Err(reason) => {
@@ -392,15 +394,20 @@ impl LaneProducer {
             .unwrap_or_else(|| TransactionFailure::Unknown("the producer is not open".to_owned()))
     }
 
-    /// Leaves a hanging thread and its producer to themselves.
+    /// Leaves a hanging thread and its producer to themselves. Destroying the producer here would
+    /// wait for the call that hangs; should that ever return, the thread does it and ends.
     fn abandon(&mut self) {
-        self.thread = None;
+        let thread = self.thread.take();
         self.in_flight = None;
         self.begun = false;
         self.writer.reset();
         if let Some(producer) = self.producer.take() {
-            // Leaked: destroying it would wait for the call that hangs.
-            std::mem::forget(producer);
+            let sent = thread.map(|thread| thread.send(Command::Dispose(producer)));
+            if let Some(Err(refused)) = sent {
+                // The thread has ended: nothing hangs there any more.
+                let Command::Dispose(producer) = refused.0 else { return };
+                dispose(producer);
+            }
         }
         // Answers of the abandoned thread are told by its number.
         self.incarnation += 1;
@@ -438,20 +445,6 @@ impl Drop for LaneProducer {
             }
         }
     }
-}
-
-/// Drops a producer on a thread of its own.
-fn dispose(producer: Arc<Producer>) {
-    let spawned =
-        std::thread::Builder::new().name("dispose".to_owned()).spawn(move || drop(producer));
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread to dispose of a producer");
-    }
-}
-
-/// Takes all answers that have arrived.
-pub(super) fn take_answers(receiver: &Receiver<Answer>) -> impl Iterator<Item = Answer> {
-    std::iter::from_fn(|| receiver.try_recv().ok())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::settings::ConnectionSettings;
 use crate::runtime::{GroupMetadata, OffsetCommit};
 
 /// A request that waits for the one before it.
@@ -47,6 +48,14 @@ impl Step {
 }
 
 impl Kind {
+    /// How long the call may take.
+    pub(super) fn time(self, connection: &ConnectionSettings) -> Duration {
+        match self {
+            Self::SendOffsets => connection.offsets_timeout(),
+            _ => connection.settings.call_timeout,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Open | Self::Replace => "init_transactions",

@@ -1,11 +1,12 @@
 //! The lane's order and its watchdog, without a broker: the transaction thread is played by hand.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::{
-    kafka::{Settings, transaction_thread::Answer},
+    kafka::{Settings, properties, transaction_thread::Answer},
     record::{Offset, TopicPartition},
+    runtime::mutants::Mutant,
 };
 
 type Events = VecDeque<Event<std::convert::Infallible>>;
@@ -21,12 +22,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A lane whose thread is the test.
 fn stage() -> Stage {
     let connection = ConnectionSettings {
-        settings: Settings { call_timeout: CALL_TIMEOUT, ..Settings::default() },
+        settings: Settings {
+            call_timeout: CALL_TIMEOUT,
+            transaction_timeout: Some(Duration::from_secs(6)),
+            ..Settings::default()
+        },
         application: "app".to_owned(),
         instance: "i".to_owned(),
         thread: 0,
         epoch_interval: Duration::from_millis(100),
-        restore_read_uncommitted: false,
+        mutant: Mutant::None,
     };
     let wake = Arc::new(Wake::new().unwrap());
     let (answers, _) = channel();
@@ -154,4 +159,52 @@ fn calls_go_out_one_at_a_time_and_in_order() {
     assert!(matches!(&stage.events[0], Event::Opened { result: Err(f), .. } if *f == fenced));
     assert!(matches!(&stage.events[1], Event::Committed { result: Err(f), .. } if *f == fenced));
     assert!(stage.commands.try_recv().is_err());
+}
+
+#[test]
+fn a_disturbed_producer_is_replaced_before_it_begins_again_but_by_its_mutant() {
+    for mutant in [Mutant::None, Mutant::KeepsDisturbedProducer] {
+        let mut stage = stage();
+        stage.lane.connection.mutant = mutant;
+        (stage.lane.failed, stage.lane.disturbed) = (None, true);
+        stage.lane.begin();
+        stage.work(0);
+        let replaces = matches!(stage.commands.try_recv(), Ok(Command::Open { .. }));
+        assert_eq!(replaces, !mutant.is(Mutant::KeepsDisturbedProducer), "{mutant:?}");
+    }
+}
+
+#[test]
+fn offsets_are_given_up_after_half_the_transaction_s_time_and_their_thread_gets_the_producer() {
+    let mut stage = stage();
+    stage.lane.open();
+    stage.work(0);
+    assert!(matches!(stage.commands.try_recv(), Ok(Command::Open { .. })));
+    let config = properties::producer(&stage.lane.connection, Lane::A).unwrap();
+    let producer = Arc::new(Producer::new(config, &stage.lane.wake).unwrap());
+    stage.answer(1, Outcome::Opened(Ok(producer)));
+    stage.events.clear();
+    let offset = OffsetCommit {
+        partition: TopicPartition::new("t", 0),
+        offset: Offset(1),
+        metadata: String::new(),
+    };
+    stage.lane.send_offsets(vec![offset], GroupMetadata::new(1, "m".to_owned()).unwrap());
+    stage.work(0);
+    let hanging = stage.commands.try_recv();
+    assert!(matches!(hanging, Ok(Command::SendOffsets { .. })));
+    assert_eq!(stage.lane.deadline(), Some(Duration::from_secs(3)));
+    stage.work(3);
+    stage.work(4);
+    let Some(Event::OffsetsSent { result: Err(TransactionFailure::Abandoned(reason)), .. }) =
+        stage.events.pop_front()
+    else {
+        panic!("{:?}", stage.events);
+    };
+    let call = "send_offsets_to_transaction";
+    assert_eq!(reason, format!("watchdog: no answer to {call} of lane a within 3s"));
+    // Should the call return after all, nothing of the producer is left behind.
+    drop(hanging);
+    let Ok(Command::Dispose(producer)) = stage.commands.try_recv() else { panic!("leaked") };
+    assert_eq!(Arc::strong_count(&producer), 1);
 }

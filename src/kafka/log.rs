@@ -14,17 +14,21 @@ use std::{
 
 use super::{
     clients::{self, ClusterClients},
-    lane::{LaneProducer, take_answers},
+    lane::LaneProducer,
     membership::Membership,
     native::{Batch, Wake},
     offset_commits::OffsetCommits,
+    process_mark::ProcessMark,
     questions::Questions,
     settings::{ConnectError, ConnectionSettings},
-    transaction_thread::Answer,
+    transaction_thread::{Answer, take_answers},
 };
 use crate::{
     record::{OutputRecord, RecordBatch, RecordRef},
-    runtime::{Event, GroupMetadata, Lane, Log, Request, log::QueueFull, supervisor::SystemClock},
+    runtime::{
+        Event, GroupMetadata, Lane, Log, Request, log::QueueFull, memory::QueuedRecords,
+        supervisor::SystemClock,
+    },
 };
 
 /// Fetched records, where librdkafka received them.
@@ -48,6 +52,8 @@ impl RecordBatch for KafkaBatch {
 
 /// A stream thread's connection to Kafka.
 pub struct KafkaLog {
+    connection: ConnectionSettings,
+    mark: ProcessMark,
     membership: Membership,
     lanes: [LaneProducer; 2],
     answers: Receiver<Answer>,
@@ -78,14 +84,18 @@ impl KafkaLog {
         let client = |error: &dyn std::fmt::Display| ConnectError::Client(error.to_string());
         let wake = Arc::new(Wake::new().map_err(|error| client(&error))?);
         let (sender, answers) = channel();
-        let membership = Membership::new(connection, &wake).map_err(clients::configuration)?;
+        let mark = ProcessMark::new(&clock);
+        let membership =
+            Membership::new(connection, mark, &wake).map_err(clients::configuration)?;
         let lane = |lane| LaneProducer::new(lane, connection.clone(), wake.clone(), sender.clone());
         Ok(Self {
             offset_commits: membership.offset_commits(),
             membership,
             lanes: Lane::ALL.map(lane),
             answers,
-            questions: Questions::new(connection, &wake, clients),
+            questions: Questions::new(connection, mark, &wake, clients),
+            connection: connection.clone(),
+            mark,
             events: VecDeque::new(),
             wake,
             clock,
@@ -140,6 +150,10 @@ impl Log for KafkaLog {
         match request {
             Request::Join { topics } => self.membership.join(&topics, &mut self.events),
             Request::Leave => self.membership.leave(now),
+            Request::Renew => {
+                self.membership.renew(&self.connection, self.mark, &mut self.events);
+                self.offset_commits = self.membership.offset_commits();
+            }
             Request::Accept { partitions } => self.membership.accept(partitions),
             Request::Release { partitions } => self.membership.release(partitions),
             Request::Read { partition, offset } => self.membership.read(&partition, offset),
@@ -164,6 +178,7 @@ impl Log for KafkaLog {
             | Request::Purge { .. }
             | Request::Fence { .. }
             | Request::DescribeGroup { .. }
+            | Request::FindNamesake { .. }
             | Request::Rejoin) => self.questions.ask(question),
         }
         // What may start starts now: the thread may be away for a while after this.
@@ -200,6 +215,11 @@ impl Log for KafkaLog {
                 self.wait(deadline, now);
             }
         }
+    }
+
+    fn queued(&self) -> QueuedRecords {
+        let [a, b] = &self.lanes;
+        QueuedRecords { fetch: self.membership.queued(), produce: a.queued() + b.queued() }
     }
 
     fn group(&self) -> Option<GroupMetadata> {

@@ -16,6 +16,7 @@ use super::{
     },
     offset_commits::OffsetCommits,
     positions::Fault,
+    process_mark::ProcessMark,
     properties,
     reader::Reader,
     settings::ConnectionSettings,
@@ -62,19 +63,44 @@ pub(super) struct Membership {
     fatal: bool,
     /// A close has had the one answer that it may need.
     answered: bool,
+    topics: Vec<TopicName>,
 }
 
 impl Membership {
     /// A consumer that has not joined.
-    pub(super) fn new(connection: &ConnectionSettings, wake: &Arc<Wake>) -> Result<Self, Error> {
+    pub(super) fn new(
+        connection: &ConnectionSettings,
+        mark: ProcessMark,
+        wake: &Arc<Wake>,
+    ) -> Result<Self, Error> {
         Ok(Self {
-            reader: Reader::new(properties::consumer(connection)?, wake)?,
+            reader: Reader::new(properties::consumer(connection, mark)?, wake)?,
             wake: wake.clone(),
             revoked: None,
             phase: Phase::Member,
             fatal: false,
             answered: false,
+            topics: vec![],
         })
+    }
+
+    /// Puts a fresh consumer in the place of one that is fenced, and subscribes it to the same.
+    /// The old one is closed on a thread of its own: it keeps its static place, and a destruction
+    /// waits for its threads.
+    pub(super) fn renew<B>(
+        &mut self,
+        connection: &ConnectionSettings,
+        mark: ProcessMark,
+        events: &mut VecDeque<Event<B>>,
+    ) {
+        let topics = std::mem::take(&mut self.topics);
+        match Self::new(connection, mark, &self.wake) {
+            Ok(fresh) => {
+                close_elsewhere(std::mem::replace(self, fresh));
+                self.join(&topics, events);
+            }
+            Err(error) => events.push_back(Event::Fatal(FatalCause::Other(error.to_string()))),
+        }
     }
 
     /// Commits beside transactions, with this membership.
@@ -82,8 +108,14 @@ impl Membership {
         OffsetCommits::new(self.reader.consumer(), &self.wake)
     }
 
+    /// Records that were fetched and not taken.
+    pub(super) fn queued(&self) -> u64 {
+        self.reader.consumer().queued()
+    }
+
     /// Subscribes.
     pub(super) fn join<B>(&mut self, topics: &[TopicName], events: &mut VecDeque<Event<B>>) {
+        self.topics = topics.to_vec();
         if let Err(error) = self.reader.consumer().subscribe(topics) {
             events.push_back(Event::Fatal(FatalCause::Other(error.to_string())));
         }
@@ -302,6 +334,13 @@ impl Membership {
                 }
             }
         }
+    }
+}
+
+fn close_elsewhere(old: Membership) {
+    let spawned = std::thread::Builder::new().name("dispose".to_owned()).spawn(move || drop(old));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread to close a consumer");
     }
 }
 

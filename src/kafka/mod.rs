@@ -33,6 +33,8 @@ mod offset_commits;
 #[cfg(feature = "kafka")]
 mod positions;
 #[cfg(feature = "kafka")]
+mod process_mark;
+#[cfg(feature = "kafka")]
 mod properties;
 mod property;
 #[cfg(feature = "kafka")]

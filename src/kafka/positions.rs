@@ -2,6 +2,17 @@
 //!
 //! Bookkeeping alone: it never calls librdkafka. One rule is kept here: a partition that librdkafka
 //! still has is never handed to it a second time, whoever wants it again in the meantime.
+//!
+//! Pauses are ours alone here (`RD_KAFKA_TOPPAR_F_APP_PAUSE`). librdkafka pauses everything that is
+//! assigned by a flag of its own (`F_LIB_PAUSE`) while a rebalance waits to be answered
+//! (rdkafka_cgrp.c:1260), and takes that back when it is: for what stays assigned
+//! (rdkafka_cgrp.c:4361, 4399), for what is unassigned (rdkafka_assignment.c:373) and for what is
+//! started (rdkafka_assignment.c:503). Neither flag touches the other, and a resume that finds
+//! nothing to resume is dropped when it is asked for, not when it is carried out
+//! (rdkafka_partition.c:2384). No partition stays paused by that: pauses and answers lie in one
+//! queue in the order in which they were asked for (rdkafka_partition.c:291, rdkafka.c:2245), and
+//! every rebalance is answered (`membership`). What would show if this were wrong is a task that
+//! makes no progress (`runtime::stream_thread::progress`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 
 use super::{
     native,
+    process_mark::ProcessMark,
     settings::{ConnectionSettings, Settings},
 };
 use crate::runtime::{Lane, memory::QueueLimit};
@@ -33,9 +34,12 @@ const QUEUED_RECORDS_MAX: u64 = 10_000_000;
 type Properties = BTreeMap<String, String>;
 
 /// The stream thread's consumer: a static member of the group, read_committed.
-pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
+pub(super) fn consumer(
+    connection: &ConnectionSettings,
+    mark: ProcessMark,
+) -> Result<native::Config, native::Error> {
     let settings = &connection.settings;
-    let mut properties = fetching(connection, "consumer")?;
+    let mut properties = fetching(connection, &mark.role())?;
     extend(
         &mut properties,
         &[
@@ -62,8 +66,11 @@ pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config
 
 /// The restore thread's consumer: assigned partitions only, in no group.
 pub(super) fn restore(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
-    let isolation =
-        if connection.restore_read_uncommitted { "read_uncommitted" } else { "read_committed" };
+    let isolation = if connection.mutant.changelog_read_uncommitted() {
+        "read_uncommitted"
+    } else {
+        "read_committed"
+    };
     let mut properties = fetching(connection, "restore")?;
     extend(
         &mut properties,

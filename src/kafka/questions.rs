@@ -11,12 +11,12 @@ use std::{
 };
 
 use super::{
-    clients::ClusterClients, failure::AskError, native::Wake, settings::ConnectionSettings,
-    wire::WireClient,
+    clients::ClusterClients, failure::AskError, native::Wake, process_mark::ProcessMark,
+    settings::ConnectionSettings, wire::WireClient,
 };
 use crate::{
     record::TopicPartition,
-    runtime::{BlockerReport, Event, OffsetsUnavailable, Request},
+    runtime::{BlockerReport, Event, Namesake, OffsetsUnavailable, Request},
 };
 
 /// An answer, without the type of a batch: it crosses a thread.
@@ -25,6 +25,7 @@ type Answer = Event<std::convert::Infallible>;
 /// The question threads of one log. They end when it is dropped.
 pub(super) struct Questions {
     connection: ConnectionSettings,
+    mark: ProcessMark,
     clients: ClusterClients,
     wake: Arc<Wake>,
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -36,11 +37,13 @@ impl Questions {
     /// Starts nothing: threads come with the first question.
     pub(super) fn new(
         connection: &ConnectionSettings,
+        mark: ProcessMark,
         wake: &Arc<Wake>,
         clients: &ClusterClients,
     ) -> Self {
         Self {
             connection: connection.clone(),
+            mark,
             clients: clients.clone(),
             wake: wake.clone(),
             answers: channel(),
@@ -88,6 +91,7 @@ impl Questions {
         let mut answerer = Answerer {
             wire: WireClient::new(&self.connection),
             connection: self.connection.clone(),
+            mark: self.mark,
             clients: self.clients.clone(),
         };
         let (wake, answers) = (self.wake.clone(), self.answers.0.clone());
@@ -111,6 +115,7 @@ struct Answerer {
     clients: ClusterClients,
     wire: WireClient,
     connection: ConnectionSettings,
+    mark: ProcessMark,
 }
 
 impl Answerer {
@@ -141,6 +146,14 @@ impl Answerer {
             }
             Request::DescribeGroup { id } => {
                 Event::GroupDescribed { id, result: self.clients.group().members().map_err(words) }
+            }
+            Request::FindNamesake { id } => {
+                let found = self.clients.group().holder_of(&self.connection.group_instance_id());
+                let namesake = |(member_id, client_id): (String, String)| Namesake {
+                    member_id,
+                    process: self.mark.standing_of(&client_id),
+                };
+                Event::Namesake { id, result: found.map(|f| f.map(namesake)).map_err(words) }
             }
             Request::Rejoin => {
                 if let Err(error) = self.wire.force_rebalance(&self.connection.application) {
@@ -188,6 +201,7 @@ fn failure(question: &Request, reason: &str) -> Option<Answer> {
         Request::DescribeGroup { id } => {
             Event::GroupDescribed { id: *id, result: Err(reason.to_owned()) }
         }
+        Request::FindNamesake { id } => Event::Namesake { id: *id, result: Err(reason.to_owned()) },
         _ => return None,
     })
 }
@@ -201,6 +215,7 @@ fn rebatched<B>(answer: Answer) -> Option<Event<B>> {
         Event::Fenced { id, result } => Event::Fenced { id, result },
         Event::Described { id, result } => Event::Described { id, result },
         Event::GroupDescribed { id, result } => Event::GroupDescribed { id, result },
+        Event::Namesake { id, result } => Event::Namesake { id, result },
         _ => return None,
     })
 }

@@ -16,6 +16,7 @@ use super::{
     log::KafkaBatch,
     native::Wake,
     positions::Fault,
+    process_mark::ProcessMark,
     properties,
     questions::Questions,
     reader::Reader,
@@ -65,7 +66,7 @@ impl KafkaRestoreLog {
         let config = properties::restore(connection).map_err(clients::configuration)?;
         Ok(Self {
             reader: Reader::new(config, &wake).map_err(clients::configuration)?,
-            questions: Questions::new(connection, &wake, clients),
+            questions: Questions::new(connection, ProcessMark::new(&clock), &wake, clients),
             asked: BTreeMap::new(),
             next_question: 1,
             events: VecDeque::new(),
@@ -163,6 +164,10 @@ impl RestoreLog for KafkaRestoreLog {
                 self.reader.forget(&partition);
             }
         }
+    }
+
+    fn queued(&self) -> u64 {
+        self.reader.consumer().queued()
     }
 
     fn poll(&mut self, deadline: Duration) -> Option<RestoreEvent<KafkaBatch>> {

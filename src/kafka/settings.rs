@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::property::PropertyValue;
-use crate::runtime::memory::ClientMemory;
+use crate::runtime::{memory::ClientMemory, mutants::Mutant};
 
 /// The connection's settings, as files and flags give them: `[kafka]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,8 +256,8 @@ pub struct ConnectionSettings {
     pub thread: usize,
     /// How long an epoch lasts: the transaction time-out follows it where it is not set.
     pub epoch_interval: Duration,
-    /// Restores read uncommitted records: a negative control, see `runtime::mutants`.
-    pub restore_read_uncommitted: bool,
+    /// A guarantee that these connections break on purpose, for negative controls.
+    pub mutant: Mutant,
 }
 
 impl ConnectionSettings {
@@ -268,7 +268,33 @@ impl ConnectionSettings {
 
     /// `<application>.<instance>.<thread>.<a|b>`.
     pub fn transactional_id(&self, lane: crate::runtime::Lane) -> String {
+        if self.mutant.is(Mutant::RandomTransactionalIds) {
+            let process = std::process::id();
+            let (application, instance) = (&self.application, &self.instance);
+            return format!("{application}.{instance}-{process:x}.{}.{lane}", self.thread);
+        }
         format!("{}.{}.{}.{lane}", self.application, self.instance, self.thread)
+    }
+
+    /// Whether a producer that was disturbed is replaced before it begins again (facts 9.7).
+    pub fn renews(&self, disturbed: bool) -> bool {
+        disturbed && !self.mutant.is(Mutant::KeepsDisturbedProducer)
+    }
+
+    /// How long adding offsets to a transaction may take before its producer is given up: half of
+    /// the transaction's time, and no longer than any other call.
+    ///
+    /// librdkafka does not keep the time that `rd_kafka_send_offsets_to_transaction` is given:
+    /// while it looks for the group's coordinator it waits for a broker's connection to come up or
+    /// go down, however long that takes (`rd_kafka_coord_req_fsm`; `creq_ts_timeout` is never
+    /// read). After the coordinator's broker was killed it finds that same broker again until the
+    /// controller has noticed, about nine seconds, and then waits for its return. A fresh producer
+    /// asks anew. Giving up early is safe: no commit has been sent, so the next producer's
+    /// `init_transactions` aborts for sure, and offsets that arrive after it carry a fenced epoch.
+    /// Giving up late is useless: the broker aborts the transaction at its time-out anyway.
+    pub fn offsets_timeout(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_secs(3);
+        self.settings.call_timeout.min((self.transaction_timeout() / 2).max(SHORTEST))
     }
 
     /// The setting, or the larger of ten seconds and three epoch intervals.
@@ -340,13 +366,21 @@ mod tests {
             instance: "i".into(),
             thread: 1,
             epoch_interval: Duration::from_secs(5),
-            restore_read_uncommitted: false,
+            mutant: Mutant::None,
         };
         assert_eq!(connection.transaction_timeout(), Duration::from_secs(15));
         connection.epoch_interval = Duration::from_millis(100);
         assert_eq!(connection.transaction_timeout(), Duration::from_secs(10));
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(5));
+        connection.settings.transaction_timeout = Some(Duration::from_secs(1));
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(3));
+        connection.settings.call_timeout = Duration::from_secs(2);
+        assert_eq!(connection.offsets_timeout(), Duration::from_secs(2));
         assert_eq!(connection.transactional_id(crate::runtime::Lane::B), "app.i.1.b");
         assert_eq!(connection.group_instance_id(), "i.1");
+        connection.mutant = Mutant::RandomTransactionalIds;
+        let derivable = connection.transactional_id(crate::runtime::Lane::B) == "app.i.1.b";
+        assert_eq!(derivable, !cfg!(feature = "mutants"));
     }
 
     #[cfg(feature = "kafka")]

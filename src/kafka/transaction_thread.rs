@@ -143,7 +143,11 @@ impl TransactionThread {
         call: Call,
         make: impl Fn(Duration) -> Result<(), Error>,
     ) -> Result<(), TransactionFailure> {
-        let deadline = now() + self.bound();
+        let bound = match call {
+            Call::SendOffsets => shortened(self.connection.offsets_timeout()),
+            _ => self.bound(),
+        };
+        let deadline = now() + bound;
         loop {
             let left = deadline.saturating_duration_since(now());
             let Err(error) = make(left.max(Duration::from_millis(1))) else { return Ok(()) };
@@ -159,10 +163,27 @@ impl TransactionThread {
         }
     }
 
-    /// A little less than the watchdog allows, so that a call that keeps its time answers itself.
     fn bound(&self) -> Duration {
-        self.connection.settings.call_timeout * 9 / 10
+        shortened(self.connection.settings.call_timeout)
     }
+}
+
+/// A little less than the watchdog allows, so that a call that keeps its time answers itself.
+fn shortened(watched: Duration) -> Duration {
+    watched * 9 / 10
+}
+
+/// Drops a producer on a thread of its own.
+pub(super) fn dispose(producer: Arc<Producer>) {
+    let spawned = thread::Builder::new().name("dispose".to_owned()).spawn(move || drop(producer));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread to dispose of a producer");
+    }
+}
+
+/// Takes all answers that have arrived.
+pub(super) fn take_answers(receiver: &Receiver<Answer>) -> impl Iterator<Item = Answer> {
+    std::iter::from_fn(|| receiver.try_recv().ok())
 }
 
 #[allow(clippy::disallowed_methods)] // An adapter's own thread: no runtime decision hangs on it.

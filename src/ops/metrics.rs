@@ -11,7 +11,10 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::{
     ops::{Board, process::ProcessUsage},
-    runtime::{Counters, EpochSample, TaskPhase, ThreadStatus},
+    runtime::{
+        Counters, EpochSample, TaskPhase, ThreadStatus,
+        memory::{Held, SharedMemory},
+    },
 };
 
 /// What a metric is.
@@ -82,6 +85,16 @@ metrics! {
         "Assignments and revocations of partitions.";
     PARTITIONS_LOST = "tidemill_partitions_lost_total", Counter, Count, ["application", "thread"],
         "Partitions lost without having been revoked (EOS-7).";
+    MEMBERSHIPS_LOST = "tidemill_memberships_lost_total", Counter, Count, ["application", "thread"],
+        "Times that a thread lost its group membership; from the second time in a row on it waits before it joins again, twice as long each time, up to 32 s.";
+    MEMBERSHIPS_RENEWED = "tidemill_memberships_renewed_total", Counter, Count, ["application", "thread"],
+        "Times that a thread joined anew with a fresh client, after its instance id was fenced by an older membership.";
+    REBALANCES_FORCED = "tidemill_rebalances_forced_total", Counter, Count, ["application", "thread"],
+        "Rebalances that a thread asked for because a partition had no owner; the same one is asked for ever more rarely.";
+    REJOIN_PAUSE = "tidemill_rejoin_pause_seconds", Gauge, Seconds, ["application", "thread"],
+        "How long this thread waited, or waits, before it joins again after its last lost membership.";
+    TASK_STALLS = "tidemill_task_stalls_total", Counter, Count, ["application", "thread"],
+        "Times that a task made no progress for a minute although it should have; the log says why, and it is started anew where that helps.";
     RESTORED_RECORDS = "tidemill_restored_records_total", Counter, Count, ["application", "thread"],
         "Changelog records read by restores.";
     SPILLS = "tidemill_spills_total", Counter, Count, ["application", "thread"],
@@ -100,8 +113,10 @@ metrics! {
         "Bytes in a task's committed layer and byte store.";
     RESIDENT_BYTES = "tidemill_resident_bytes", Gauge, Bytes, ["application", "task"],
         "Bytes of a task's decoded state entries.";
-    MEMORY_BYTES = "tidemill_memory_bytes", Gauge, Bytes, ["application", "thread", "part"],
-        "What a stream thread holds (MEM-1): cache, timers, overlays, layers, spilling, outputs, restore; byte-store is shared by all threads.";
+    MEMORY_BYTES = "tidemill_memory_bytes", Gauge, Bytes, ["application", "thread", "part", "held"],
+        "Who holds what of the memory limit (MEM-1), roughly: cache (entries, timers), epochs (overlays running and sealed, outputs), layers (committed, frozen while they are written), fetch and produce (records in the client's queues, and taken by the thread), restore (queue, changes), and of the process, without application and thread, byte-store (blocks, write-buffers).";
+    MEMORY_LIMIT_BYTES = "tidemill_memory_limit_bytes", Gauge, Bytes, ["application", "thread", "part"],
+        "What each part may hold; all series of a process together are memory.limit. Without application and thread: byte-store, and the reserve for code, stacks and the allocator.";
     MEMORY_WAITS = "tidemill_memory_waits_total", Counter, Count, ["application", "thread"],
         "Steps in which records waited for memory: spills or commits were behind (MEM-1).";
     BUILD_INFO = "tidemill_build_info", Gauge, Count, ["version"],
@@ -150,6 +165,9 @@ impl Exporter {
         }
         let fresh = Fill { recorder: &fresh };
         let histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(board) = boards.first() {
+            fresh.limits(["", ""], &board.memory.shared_parts());
+        }
         for board in boards {
             let threads = board.status.take();
             for (number, thread) in &threads {
@@ -199,9 +217,12 @@ impl Fill<'_> {
         let thread = number.to_string();
         let labels = [application, thread.as_str()];
         self.gauge(&EPOCH_NUMBER, &labels, status.epoch);
+        self.gauge(&REJOIN_PAUSE, &labels, status.rejoin_pause.as_secs());
         self.counters(labels, &status.counters);
-        for (part, bytes) in status.memory.parts() {
-            self.gauge(&MEMORY_BYTES, &[application, thread.as_str(), part], bytes);
+        self.held(labels, &status.memory.held());
+        // The same of every thread that has stores open.
+        if status.memory.byte_store != SharedMemory::default() {
+            self.held(["", ""], &status.memory.shared());
         }
         for task in &status.tasks {
             let labels = [application, task.name.as_str()];
@@ -211,6 +232,18 @@ impl Fill<'_> {
             self.gauge(&TASK_BLOCKED, &labels, task.blocked.is_some().into());
             self.gauge(&STATE_BYTES, &labels, task.state_bytes);
             self.gauge(&RESIDENT_BYTES, &labels, task.resident_bytes);
+        }
+    }
+
+    fn held(&self, [application, thread]: [&str; 2], parts: &[Held]) {
+        for Held { part, what, bytes } in parts {
+            self.gauge(&MEMORY_BYTES, &[application, thread, part, what], *bytes);
+        }
+    }
+
+    fn limits(&self, [application, thread]: [&str; 2], parts: &[(&str, u64)]) {
+        for (part, bytes) in parts {
+            self.gauge(&MEMORY_LIMIT_BYTES, &[application, thread, part], *bytes);
         }
     }
 
@@ -224,6 +257,10 @@ impl Fill<'_> {
             (&TAKEOVERS, counters.takeovers),
             (&REBALANCES, counters.rebalances),
             (&PARTITIONS_LOST, counters.partitions_lost),
+            (&MEMBERSHIPS_LOST, counters.memberships_lost),
+            (&MEMBERSHIPS_RENEWED, counters.memberships_renewed),
+            (&REBALANCES_FORCED, counters.rebalances_forced),
+            (&TASK_STALLS, counters.stalls),
             (&RESTORED_RECORDS, counters.restored_records),
             (&SPILLS, counters.spills),
             (&MEMORY_WAITS, counters.memory_waits),
@@ -247,6 +284,9 @@ impl Fill<'_> {
 
     fn application(&self, board: &Board, threads: &BTreeMap<usize, ThreadStatus>) {
         let application = board.application.as_str();
+        for thread in 0..board.threads {
+            self.limits([application, &thread.to_string()], &board.memory.thread_parts());
+        }
         let count = |wanted: &dyn Fn(&ThreadStatus) -> bool| {
             threads.values().filter(|thread| wanted(thread)).count() as u64
         };

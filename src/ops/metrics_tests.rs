@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::runtime::{StatusBoard, TaskStatus};
+use crate::runtime::{
+    StatusBoard, TaskStatus,
+    memory::{MemoryPlan, MemoryUse},
+};
 
 /// `docs/METRICS.md`.
 fn page() -> String {
@@ -42,12 +45,18 @@ fn board() -> Board {
             state_bytes: 1_000,
             ..TaskStatus::default()
         });
+        thread.memory = MemoryUse {
+            running: 7,
+            byte_store: SharedMemory { blocks: 10, write_buffers: 5 },
+            ..MemoryUse::default()
+        };
         thread.counters.records_in = 99;
         thread.counters.epochs_aborted = 2;
         thread.counters.skipped.insert("parse".to_owned(), 5);
         thread.epochs.push(EpochSample { run: 0.09, commit: 0.02, ..EpochSample::default() });
     });
-    Board { application: "app".to_owned(), topology: "app".to_owned(), threads: 2, status }
+    let memory = MemoryPlan::split(256 << 20, 2, <_>::default()).unwrap();
+    Board { application: "app".to_owned(), topology: "app".to_owned(), threads: 2, memory, status }
 }
 
 #[test]
@@ -82,6 +91,8 @@ fn a_scrape_shows_every_metric_with_its_help_and_its_values() {
         "tidemill_records_in_total{application=\"app\",thread=\"0\"} 99",
         "tidemill_epochs_total{application=\"app\",thread=\"0\",outcome=\"aborted\"} 2",
         "tidemill_skipped_records_total{application=\"app\",thread=\"0\",operator=\"parse\"} 5",
+        "tidemill_memory_bytes{application=\"app\",thread=\"0\",part=\"epochs\",held=\"running\"} 7",
+        "tidemill_memory_bytes{application=\"\",thread=\"\",part=\"byte-store\",held=\"blocks\"} 10",
         "tidemill_task_lag_records{application=\"app\",task=\"count_3\"} 40",
         "tidemill_tasks{application=\"app\",phase=\"running\"} 1",
         "tidemill_tasks{application=\"app\",phase=\"restoring\"} 0",
@@ -107,4 +118,23 @@ fn a_task_that_moved_away_leaves_no_series_and_histograms_gather() {
     assert!(!text.contains("task=\"count_3\""), "{text}");
     let count = "tidemill_epoch_phase_seconds_count{application=\"app\",phase=\"run\"} 2";
     assert!(text.contains(count), "{text}");
+}
+
+#[test]
+fn all_bounds_together_are_the_limit_and_every_held_part_has_one() {
+    let text = Exporter::new().unwrap().render(&[board()]);
+    let bounds = text.lines().filter(|line| line.starts_with("tidemill_memory_limit_bytes{"));
+    let bounds: Vec<(&str, f64)> = bounds
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, bytes)| (series, bytes.parse().unwrap()))
+        .collect();
+    let sum: f64 = bounds.iter().map(|(_, bytes)| bytes).sum();
+    let limit = f64::from(256 << 20);
+    // Each part of each thread may have lost a byte by division.
+    assert!(sum <= limit && sum > limit - 100.0, "{bounds:?}");
+    let used = MemoryUse::default();
+    for held in used.held().into_iter().chain(used.shared()) {
+        let part = format!("part=\"{}\"", held.part);
+        assert!(bounds.iter().any(|(series, _)| series.contains(&part)), "{part}: {bounds:?}");
+    }
 }

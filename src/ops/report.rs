@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::runtime::{Counters, StatusBoard, TaskStatus, ThreadStatus};
+use crate::runtime::{
+    Counters, StatusBoard, TaskStatus, ThreadStatus,
+    memory::{MemoryPlan, MemoryUse},
+};
 
 /// The status board of one application in this process.
 #[derive(Debug, Clone)]
@@ -15,6 +18,8 @@ pub struct Board {
     pub topology: String,
     /// How many stream threads it is to have.
     pub threads: usize,
+    /// The process's memory, shared out.
+    pub memory: MemoryPlan,
     /// Where they publish.
     pub status: StatusBoard,
 }
@@ -47,9 +52,18 @@ fn thread(number: usize, status: &ThreadStatus) -> Value {
         "ended": status.ended,
         "tasks": status.tasks.iter().map(task).collect::<Vec<_>>(),
         "counters": counters(&status.counters),
-        "memory": status.memory.parts().into_iter().collect::<BTreeMap<_, _>>(),
+        "memory": memory(&status.memory),
         "positions": positions,
     })
+}
+
+/// `{part: {what: bytes}}`.
+fn memory(used: &MemoryUse) -> Value {
+    let mut parts: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for held in used.held().into_iter().chain(used.shared()) {
+        parts.entry(held.part).or_default().insert(held.what, held.bytes);
+    }
+    json!(parts)
 }
 
 fn task(task: &TaskStatus) -> Value {
@@ -78,6 +92,10 @@ fn counters(counters: &Counters) -> Value {
         takeovers,
         rebalances,
         partitions_lost,
+        memberships_lost,
+        memberships_renewed,
+        rebalances_forced,
+        stalls,
         restored_records,
         spills,
         memory_waits,
@@ -97,6 +115,10 @@ fn counters(counters: &Counters) -> Value {
         "takeovers": takeovers,
         "rebalances": rebalances,
         "partitions_lost": partitions_lost,
+        "memberships_lost": memberships_lost,
+        "memberships_renewed": memberships_renewed,
+        "rebalances_forced": rebalances_forced,
+        "stalls": stalls,
         "restored_records": restored_records,
         "spills": spills,
         "memory_waits": memory_waits,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::runtime::{StatusBoard, TaskPhase, TaskStatus};
+use crate::runtime::{StatusBoard, TaskPhase, TaskStatus, memory::MemoryPlan};
 
 fn start() -> (Service, StatusBoard) {
     let status = StatusBoard::default();
@@ -15,6 +15,7 @@ fn start() -> (Service, StatusBoard) {
         application: "ledger".to_owned(),
         topology: "ledger".to_owned(),
         threads: 1,
+        memory: MemoryPlan::split(256 << 20, 1, <_>::default()).unwrap(),
         status: status.clone(),
     };
     (Service::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![board], None).unwrap(), status)

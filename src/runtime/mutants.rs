@@ -1,6 +1,13 @@
 //! Switches that break a guarantee on purpose, so that the checks can show that they see it.
 //!
 //! Without the feature `mutants` none can be named, and [`Mutant::is`] is false at compile time.
+//!
+//! Most act in the runtime, so that the simulation shows what becomes of the code that runs in
+//! production. Three guarantees are upheld by the client below the seam (`runtime::log`): the
+//! engine asks for *the* committed offsets, for *a* transaction, and never sees a transactional
+//! id. Their mutants act in the adapter (`kafka`) and, since the simulation has another client, a
+//! second time in that one (`testing`); what the simulation shows there is that the *log's* promise
+//! is needed.
 
 /// Which guarantee is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,13 +37,17 @@ pub enum Mutant {
     ResolveIgnoresIncarnation,
     /// An unknown commit is taken for an aborted one without asking (breaks EOS-4).
     UnknownIsAborted,
-    /// A producer whose connection was disturbed begins another transaction (facts 9.7).
+    /// A producer whose connection was disturbed begins another transaction (facts 9.7). Below the
+    /// seam: `kafka::lane`, and the simulated client, which also takes a producer up again of
+    /// which a call was given up (librdkafka would not let the adapter do that).
     KeepsDisturbedProducer,
     /// Committed offsets are one too high (breaks EOS-1).
     OffsetOffByOne,
-    /// Offsets are read while a transaction on them is undecided (breaks EOS-5).
+    /// Offsets are read while a transaction on them is undecided (breaks EOS-5). Below the seam:
+    /// `kafka::group_questions`, and the simulated client; no request of the seam could ask so.
     UnstableOffsets,
-    /// A restore ends at the last stable offset, whatever marker it has seen (breaks EOS-5).
+    /// A restore ends at the last stable offset, whatever marker it has seen (breaks EOS-5). Acts
+    /// in `runtime::restore`, which is the same code on every log.
     LastStableTarget,
     /// An epoch that only fired timers carries no offsets (breaks EOS-3).
     TimerEpochWithoutOffsets,
@@ -44,10 +55,14 @@ pub enum Mutant {
     StaleGroupMetadata,
     /// Offsets are sent without a membership (breaks EOS-3).
     MissingGroupMetadata,
-    /// Transactional ids are random, and offsets are sent without a membership.
+    /// Transactional ids are random, and offsets are sent without a membership. The second half
+    /// acts in the stream thread, the first below the seam, where ids are made:
+    /// `kafka::settings` (by process) and the simulated client.
     RandomTransactionalIds,
     /// A missing marker is not looked for: the id goes on writing there (facts 9.6).
     MissingMarkerIgnored,
+    /// Nobody looks whether tasks move.
+    StallsIgnored,
     /// A task that is opened does not know its watermark (breaks TIME-1).
     WatermarkForgotten,
     /// Event-time timers fire at the end of the epoch (breaks DESIGN section 5).
@@ -56,7 +71,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that break something, by name.
-    pub const ALL: [(&'static str, Self); 22] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("offsets-outside-transaction", Self::OffsetsOutsideTransaction),
         ("state-before-commit", Self::StateBeforeCommit),
         ("changelog-read-uncommitted", Self::ChangelogReadUncommitted),
@@ -76,6 +91,7 @@ impl Mutant {
         ("missing-group-metadata", Self::MissingGroupMetadata),
         ("random-transactional-ids", Self::RandomTransactionalIds),
         ("missing-marker-ignored", Self::MissingMarkerIgnored),
+        ("stalls-ignored", Self::StallsIgnored),
         ("memory-unbounded", Self::MemoryUnbounded),
         ("watermark-forgotten", Self::WatermarkForgotten),
         ("event-timers-at-seal", Self::EventTimersAtSeal),

@@ -161,6 +161,11 @@ impl EpochBuffer {
         held as u64
     }
 
+    /// What a record of this epoch weighs in the mean; `None` where there is none.
+    pub fn mean_bytes(&self) -> Option<u64> {
+        self.bytes.checked_div(self.origins.len() as u64)
+    }
+
     /// Where the record with this tag came from.
     pub fn origin(&self, tag: u64) -> Option<Origin> {
         self.origins.get(usize::try_from(tag).ok()?).map(|origin| origin.unpack())

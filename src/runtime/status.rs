@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use crate::{record::TopicPartition, runtime::memory::MemoryUse};
@@ -86,6 +87,14 @@ pub struct Counters {
     pub rebalances: u64,
     /// Partitions lost without having been revoked.
     pub partitions_lost: u64,
+    /// Memberships lost: whatever was owned, at once and without being asked.
+    pub memberships_lost: u64,
+    /// Times that the thread joined anew with a fresh client, after its instance id was fenced.
+    pub memberships_renewed: u64,
+    /// Rebalances that this thread asked for, since a partition had no owner.
+    pub rebalances_forced: u64,
+    /// Times that a task had made no progress for a minute although it should have.
+    pub stalls: u64,
     /// Changelog records read by restores.
     pub restored_records: u64,
     /// Spills of committed layers to the byte store.
@@ -122,6 +131,8 @@ pub struct ThreadStatus {
     pub epoch_phase: &'static str,
     /// The running epoch's number.
     pub epoch: u64,
+    /// The pause before it joined, or joins, again after its last lost membership.
+    pub rejoin_pause: Duration,
     /// Its tasks.
     pub tasks: Vec<TaskStatus>,
     /// Its counters.

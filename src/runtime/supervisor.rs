@@ -7,7 +7,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
@@ -20,8 +20,9 @@ use crate::{
     runtime::{
         Log, Now, RestoreLog, StatusBoard,
         hooks::Hooks,
+        mutants::Mutant,
         plan::{InstancePlan, TaskId},
-        restore::{RestoreJob, RestoreOutcome, RestoreService, Restorer},
+        restore::{RestoreJob, RestoreMemory, RestoreOutcome, RestoreService, Restorer},
         stream_thread::{Failure, Step, StreamThread, ThreadSettings},
     },
     state::ByteStores,
@@ -156,7 +157,7 @@ impl<C: Connections + 'static> Instance<C> {
         let leave = self.leave;
         thread::Builder::new().name(format!("stream-{number}")).spawn(move || {
             let run = || {
-                let restore = RestoreHandle::spawn(number, &connections, clock)?;
+                let restore = RestoreHandle::spawn(number, &connections, settings.mutant, clock)?;
                 let log = connections.log(number, clock).map_err(Failure::Kafka)?;
                 let hooks = connections.hooks(number);
                 let mut thread =
@@ -213,39 +214,50 @@ pub struct RestoreHandle {
     commands: Sender<Command>,
     outcomes: Receiver<RestoreOutcome>,
     restoring: std::collections::BTreeSet<TaskId>,
-    held_bytes: Arc<AtomicU64>,
+    memory: Arc<Mutex<RestoreMemory>>,
+    lent: Arc<AtomicU64>,
 }
 
 /// The restore thread's ends of its connections to the stream thread.
 struct Ends {
     commands: Receiver<Command>,
     outcomes: Sender<RestoreOutcome>,
-    held: Arc<AtomicU64>,
+    memory: Arc<Mutex<RestoreMemory>>,
+    lent: Arc<AtomicU64>,
 }
 
 impl RestoreHandle {
     fn spawn<C: Connections + 'static>(
         number: usize,
         connections: &Arc<C>,
+        mutant: Mutant,
         clock: SystemClock,
     ) -> Result<Self, Failure> {
         let (commands, command_queue) = mpsc::channel();
         let (outcome_queue, outcomes) = mpsc::channel();
-        let (connections, held_bytes) = (connections.clone(), Arc::<AtomicU64>::default());
-        let held = held_bytes.clone();
+        let connections = connections.clone();
+        let memory = Arc::<Mutex<RestoreMemory>>::default();
+        let lent = Arc::<AtomicU64>::default();
+        let (shown, borrowed) = (memory.clone(), lent.clone());
         thread::Builder::new()
             .name(format!("restore-{number}"))
             .spawn(move || match connections.restore_log(number, clock) {
                 Ok(log) => {
                     let restorer = Restorer::new(log, connections.byte_stores(number))
-                        .holding(connections.restore_bytes());
-                    let ends = Ends { commands: command_queue, outcomes: outcome_queue, held };
+                        .holding(connections.restore_bytes())
+                        .with_mutant(mutant);
+                    let ends = Ends {
+                        commands: command_queue,
+                        outcomes: outcome_queue,
+                        memory: shown,
+                        lent: borrowed,
+                    };
                     restore_loop(restorer, &ends, clock);
                 }
                 Err(reason) => tracing::error!(%reason, "restore thread has no connection"),
             })
             .map_err(|error| Failure::Kafka(format!("cannot start a restore thread: {error}")))?;
-        Ok(Self { commands, outcomes, restoring: std::collections::BTreeSet::new(), held_bytes })
+        Ok(Self { commands, outcomes, restoring: std::collections::BTreeSet::new(), memory, lent })
     }
 }
 
@@ -283,8 +295,12 @@ impl RestoreService for RestoreHandle {
         }
     }
 
-    fn held_bytes(&self) -> u64 {
-        self.held_bytes.load(Ordering::Relaxed)
+    fn lend(&mut self, bytes: u64) {
+        self.lent.store(bytes, Ordering::Relaxed);
+    }
+
+    fn memory(&self) -> RestoreMemory {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -303,8 +319,9 @@ fn restore_loop<R: RestoreLog>(mut restorer: Restorer<R>, ends: &Ends, clock: Sy
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = clock.now();
+        restorer.lend(ends.lent.load(Ordering::Relaxed));
         restorer.step(now, now.mono + STEP);
-        ends.held.store(restorer.held_bytes() as u64, Ordering::Relaxed);
+        *ends.memory.lock().unwrap_or_else(PoisonError::into_inner) = restorer.memory();
         while let Some(outcome) = restorer.poll() {
             if ends.outcomes.send(outcome).is_err() {
                 return;

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     operators::{Emitted, OperatorChain, OperatorError, Provenance, Skipped, TaskContext},
-    record::{Offset, RecordRef, Timestamp, TopicPartition},
+    record::{Offset, Timestamp, TopicPartition},
     runtime::{
         event_time::{Room, TaskTime},
         memory::MemoryUse,
@@ -15,8 +15,8 @@ use crate::{
         output::{EpochBuffer, Origin, TaskOutput, Verdicts},
         plan::{InstancePlan, SubtopologyPlan, TaskId},
     },
-    state::{EpochId, EpochMarker, SourcePosition, StateError, TaskState, changelog},
-    time::{Control, Progress, TimerDomain},
+    state::{EpochId, EpochMarker, SharedMemory, SourcePosition, StateError, TaskState, changelog},
+    time::TimerDomain,
 };
 
 /// Timers fired in one seal; what is due beyond waits for the next epoch.
@@ -59,12 +59,12 @@ pub struct Task {
     pub touched: bool,
     /// Timers fired since it was opened.
     pub timers_fired: u64,
-    plan: Arc<InstancePlan>,
+    pub(super) plan: Arc<InstancePlan>,
     chain: Box<dyn OperatorChain>,
-    state: TaskState,
+    pub(super) state: TaskState,
     sealed: VecDeque<EpochMarker>,
-    time: Option<TaskTime>,
-    mutant: Mutant,
+    pub(super) time: Option<TaskTime>,
+    pub(super) mutant: Mutant,
 }
 
 impl Task {
@@ -100,142 +100,13 @@ impl Task {
         Ok(task)
     }
 
-    fn subtopology(&self) -> &SubtopologyPlan {
+    pub(super) fn subtopology(&self) -> &SubtopologyPlan {
         &self.plan.subtopologies[self.id.subtopology]
     }
 
     /// The last committed epoch; 0 before the first.
     pub fn committed_epoch(&self) -> u64 {
         self.state.marker().map_or(0, |marker| marker.id.epoch)
-    }
-
-    /// The clock as the state has it.
-    fn open_time(&mut self) -> Result<(), StateError> {
-        let plan = &self.plan.subtopologies[self.id.subtopology];
-        let sources = self.inputs.iter().map(|input| &plan.sources[input.source]);
-        self.time = TaskTime::open(plan, sources, &mut self.state)?;
-        Ok(())
-    }
-
-    /// Processes one record of input `input`, moves the position behind it, and fires the
-    /// event-time timers that the watermark has reached, as far as there is room. None may be due
-    /// before ([`Self::is_firing`]). Gives how many fired.
-    pub fn process(
-        &mut self,
-        input: usize,
-        record: &RecordRef<'_>,
-        work: &mut Work<'_>,
-        room: Room,
-    ) -> Result<u64, OperatorError> {
-        let source = self.inputs[input].source;
-        self.touched = true;
-        match self.control_of(source, record)? {
-            Some(control) => {
-                if let Some(time) = &mut self.time {
-                    time.clock().control(input, &control);
-                }
-            }
-            None => self.process_record(input, source, record, work)?,
-        }
-        self.inputs[input].next = record.offset.next();
-        self.fire(work, room)
-    }
-
-    /// The control record that a record of a repartition topic is, if it is one.
-    fn control_of(
-        &self,
-        source: usize,
-        record: &RecordRef<'_>,
-    ) -> Result<Option<Control>, OperatorError> {
-        if record.headers.is_empty() || !self.subtopology().sources[source].repartition {
-            return Ok(None);
-        }
-        Control::of(record).map_err(|error| OperatorError::Element {
-            operator: "watermarks".to_owned(),
-            reason: error.to_string(),
-        })
-    }
-
-    fn process_record(
-        &mut self,
-        input: usize,
-        source: usize,
-        record: &RecordRef<'_>,
-        work: &mut Work<'_>,
-    ) -> Result<(), OperatorError> {
-        let provenance = Provenance {
-            topic: record.topic.clone(),
-            partition: record.partition,
-            offset: record.offset,
-        };
-        let origin = Some((source, record.offset));
-        let event_time = self.with_chain(Some(provenance), origin, work, |chain, ctx| {
-            chain.process(source, record, ctx)?;
-            Ok(ctx.event_time)
-        })?;
-        if let (Some(time), Some(event_time)) = (&mut self.time, event_time) {
-            time.clock().record(input, event_time);
-        }
-        Ok(())
-    }
-
-    /// Whether the watermark has reached event-time timers that have not fired: records wait.
-    pub fn is_firing(&self) -> bool {
-        let Some(time) = &self.time else { return false };
-        time.is_due(&self.state) && !self.mutant.is(Mutant::EventTimersAtSeal)
-    }
-
-    /// Fires due event-time timers as far as there is room; gives how many. What is left goes on
-    /// in the next step, or epoch.
-    pub fn fire(&mut self, work: &mut Work<'_>, room: Room) -> Result<u64, OperatorError> {
-        if self.mutant.is(Mutant::EventTimersAtSeal) {
-            if let Some(time) = &mut self.time {
-                time.clock().settle();
-            }
-            return Ok(0);
-        }
-        self.fire_due(work, room)
-    }
-
-    fn fire_due(&mut self, work: &mut Work<'_>, room: Room) -> Result<u64, OperatorError> {
-        let mut fired = 0;
-        while fired < room.timers {
-            // At least one, so that every step gets on.
-            if fired > 0 && self.dirty_bytes() as u64 + work.buffer.bytes() >= room.bytes {
-                break;
-            }
-            let Some(time) = &mut self.time else { break };
-            let Some(timer) = time.next_due(&mut self.state) else { break };
-            self.touched = true;
-            self.timers_fired += 1;
-            fired += 1;
-            self.with_chain(None, None, work, |chain, ctx| chain.on_timer(&timer, ctx))?;
-        }
-        // Also where the last timer took the last room: the watermark is where it can be.
-        if fired > 0
-            && !self.is_firing()
-            && let Some(time) = &mut self.time
-        {
-            time.clock().settle();
-        }
-        Ok(fired)
-    }
-
-    /// What downstream tasks have not been told of this task's event time, if anything.
-    pub fn to_pass_on(&self) -> Option<Progress> {
-        self.time.as_ref()?.to_pass_on()
-    }
-
-    /// Downstream tasks are told in this epoch.
-    pub fn passed_on(&mut self, progress: Progress) {
-        if let Some(time) = &mut self.time {
-            time.passed_on(progress);
-        }
-    }
-
-    /// The task's watermark; `None` where it has none, or none yet.
-    pub fn watermark(&self) -> Option<Timestamp> {
-        self.time.as_ref().and_then(TaskTime::watermark)
     }
 
     /// Whether processing-time timers are due: then the task takes part in the epoch.
@@ -385,10 +256,20 @@ impl Task {
     pub fn add_memory(&self, used: &mut MemoryUse) {
         used.cache += self.chain.resident_bytes() as u64;
         used.timers += self.state.timer_bytes() as u64;
-        used.overlays += (self.state.running_bytes() + self.state.sealed_bytes()) as u64;
+        used.running += self.state.running_bytes() as u64;
+        used.sealed += self.state.sealed_bytes() as u64;
         used.layers += self.state.committed_bytes() as u64;
         used.spilling += self.state.frozen_bytes() as u64;
-        used.byte_store = used.byte_store.max(self.state.shared_memory_bytes());
+    }
+
+    /// What its byte store shares with all others of the process.
+    pub fn shared_memory(&self) -> SharedMemory {
+        self.state.shared_memory()
+    }
+
+    /// Bytes of the index of timers.
+    pub fn timer_bytes(&self) -> usize {
+        self.state.timer_bytes()
     }
 
     /// Bytes of committed layer and byte store.
@@ -417,19 +298,6 @@ impl Task {
         let Some(changelog) = &self.subtopology().changelog else { return Ok(()) };
         let topic_id = changelog.topic_id.clone();
         self.state.write_before_commit(&topic_id, now)
-    }
-
-    /// The mutant that breaks TIME-1.
-    #[cfg(feature = "mutants")]
-    fn forget_time(&mut self) {
-        let sources = &self.plan.subtopologies[self.id.subtopology].sources;
-        let kinds = self.inputs.iter().map(|input| match sources[input.source].watermarks {
-            Some(strategy) => crate::time::InputKind::Source(strategy),
-            None => crate::time::InputKind::Repartition,
-        });
-        if let Some(time) = &mut self.time {
-            time.forget(kinds);
-        }
     }
 
     fn marker(&self, id: EpochId) -> EpochMarker {
@@ -478,7 +346,7 @@ impl Task {
         Ok(written)
     }
 
-    fn with_chain<R>(
+    pub(super) fn with_chain<R>(
         &mut self,
         provenance: Option<Provenance>,
         input: Option<(usize, Offset)>,

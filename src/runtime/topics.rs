@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::record::TopicName;
 
 /// A topic as the brokers describe it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TopicInfo {
     /// Its name.
     pub name: TopicName,

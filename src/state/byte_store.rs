@@ -24,6 +24,15 @@ pub trait FrozenChanges: Send + Sync {
     fn bytes(&self) -> usize;
 }
 
+/// Memory that all byte stores of the process share, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SharedMemory {
+    /// Cached blocks, indexes and filters.
+    pub blocks: u64,
+    /// Writes that are not on disk.
+    pub write_buffers: u64,
+}
+
 /// An ordered key-value store of bytes for one task.
 ///
 /// Required of implementors: `write` and `begin_write` are atomic, also across SIGKILL: what a
@@ -80,9 +89,15 @@ pub trait ByteStore: Send {
     /// Bytes on disk or in memory, roughly; for metrics and budgets.
     fn size_bytes(&self) -> u64;
 
-    /// Memory that all stores of the process share (caches, write buffers); 0 where there is none.
-    fn shared_memory_bytes(&self) -> u64 {
-        0
+    /// Memory that all stores of the process share; none by default.
+    fn shared_memory(&self) -> SharedMemory {
+        SharedMemory::default()
+    }
+
+    /// More writes follow each other at once, none of whose entries is read soon: the store may
+    /// put off the tidying up after each until this is taken back. Errors: the store's.
+    fn set_bulk(&mut self, _bulk: bool) -> Result<(), StateError> {
+        Ok(())
     }
 }
 

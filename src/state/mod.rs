@@ -25,7 +25,9 @@ mod value;
 mod value_state;
 
 pub(crate) use byte_store::write_at_once;
-pub use byte_store::{ByteStore, ByteStores, Change, Entry, FrozenChanges, TakeChange};
+pub use byte_store::{
+    ByteStore, ByteStores, Change, Entry, FrozenChanges, SharedMemory, TakeChange,
+};
 pub use catalogue::{CatalogueError, StoreCatalogue};
 pub use change_log::ChangeLog;
 pub use changelog::{ChangelogError, ChangelogRecord};

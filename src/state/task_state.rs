@@ -17,7 +17,7 @@ use std::{
 use crate::{
     record::{Offset, Timestamp},
     state::{
-        ByteStore, Entry, EpochMarker, Positions, StateError, StoreCatalogue,
+        ByteStore, Entry, EpochMarker, Positions, SharedMemory, StateError, StoreCatalogue,
         key_group::key_group,
         key_hash::KeyHash,
         keys::{self, CATALOGUE_KEY, ENGINE_STORE},
@@ -127,14 +127,9 @@ impl TaskState {
         self.catalogue.groups()
     }
 
-    /// The value of a full store key and where it was found.
-    pub fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Layer)>, StateError> {
-        let (value, layer) = self.find(key)?;
-        Ok(value.map(|value| (value, layer)))
-    }
-
-    /// As [`TaskState::get`], and also says in which layer a missing value is missing: one that an
-    /// uncommitted epoch deleted comes back when that epoch aborts.
+    /// The value of a full store key and the layer it was found in; of a missing value the layer
+    /// that it is missing in: one that an uncommitted epoch deleted comes back when that epoch
+    /// aborts.
     pub fn find(&self, key: &[u8]) -> Result<(Option<Vec<u8>>, Layer), StateError> {
         self.find_hashed(KeyHash::of(key), key)
     }
@@ -331,8 +326,8 @@ impl TaskState {
     }
 
     /// Memory that the byte stores of all tasks of the process share.
-    pub fn shared_memory_bytes(&self) -> u64 {
-        self.store.shared_memory_bytes()
+    pub fn shared_memory(&self) -> SharedMemory {
+        self.store.shared_memory()
     }
 
     /// Bytes in the byte store, roughly.

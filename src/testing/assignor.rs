@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::record::{TopicName, TopicPartition};
 
 /// What a member says of itself when it joins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Claim {
     pub(super) topics: BTreeSet<TopicName>,
     pub(super) owned: BTreeSet<TopicPartition>,

@@ -18,7 +18,7 @@ use crate::{
 
 impl Cluster {
     pub(super) fn handle_arrival(&mut self, arrival: Arrival) {
-        let Arrival { client, group, reply, request } = arrival;
+        let Arrival { client, group, reply, request, .. } = arrival;
         let answer = match request {
             BrokerRequest::Init { id, timeout } => self.init_producer(&id, timeout),
             BrokerRequest::Produce { id, producer, partition, records, registered } => {

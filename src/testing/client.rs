@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
     time::Duration,
 };
 
@@ -12,7 +13,11 @@ use crate::{
     record::{Offset, TopicName, TopicPartition},
     runtime::{Event, GroupMetadata, Isolation, Lane, RestoreEvent},
     testing::{
-        batch::SimBatch, client_lane::ClientLane, cluster::Wakeup, settings::ClientSettings,
+        batch::SimBatch,
+        client_lane::ClientLane,
+        cluster::Wakeup,
+        links::{Channel, Link},
+        settings::ClientSettings,
     },
 };
 
@@ -23,6 +28,9 @@ pub(super) type ClientId = u64;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) settings: ClientSettings,
+    /// [`ClientSettings::instance`] and [`ClientSettings::application`], for requests.
+    pub(super) instance: Rc<str>,
+    pub(super) group: Rc<str>,
     pub(super) frozen: bool,
     /// What came for it while it was frozen.
     pub(super) parked: Vec<Wakeup>,
@@ -33,6 +41,7 @@ pub(super) struct Client {
     pub(super) next_fetch: Duration,
     /// Until when its last `poll` would have waited.
     pub(super) poll_deadline: Duration,
+    group_link: Link,
     lane_a: ClientLane,
     lane_b: ClientLane,
     next_op: u64,
@@ -43,6 +52,8 @@ impl Client {
         let lane_a = ClientLane::new(settings.transactional_id(Lane::A).into());
         let lane_b = ClientLane::new(settings.transactional_id(Lane::B).into());
         Self {
+            instance: settings.instance.as_str().into(),
+            group: settings.application.as_str().into(),
             settings,
             frozen: false,
             parked: Vec::new(),
@@ -51,6 +62,7 @@ impl Client {
             reads: BTreeMap::new(),
             next_fetch: Duration::ZERO,
             poll_deadline: Duration::ZERO,
+            group_link: Link::default(),
             lane_a,
             lane_b,
             next_op: 0,
@@ -68,6 +80,13 @@ impl Client {
         match lane {
             Lane::A => &mut self.lane_a,
             Lane::B => &mut self.lane_b,
+        }
+    }
+
+    pub(super) fn link_mut(&mut self, channel: Channel) -> &mut Link {
+        match channel {
+            Channel::Lane(lane) => &mut self.lane_mut(lane).link,
+            Channel::Group => &mut self.group_link,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     testing::{
         batch::SimBatch,
         faults::{Fate, LaneRequest},
+        links::Link,
         partition::RecordData,
         requests::ProduceRefusal,
         transactions::ProducerEpoch,
@@ -113,6 +114,10 @@ pub(super) struct ClientLane {
     pub(super) in_flight: BTreeMap<TopicPartition, Vec<Queued>>,
     pub(super) queued_bytes: usize,
     pub(super) linger_set: bool,
+    /// A mutant aborts with a producer that was given up, instead of replacing it.
+    pub(super) taken_up_again: bool,
+    /// Its connection to the coordinator.
+    pub(super) link: Link,
     last_offsets: BTreeMap<TopicPartition, Offset>,
     refused: Vec<RefusedRecord>,
 }
@@ -134,6 +139,8 @@ impl ClientLane {
             in_flight: BTreeMap::new(),
             queued_bytes: 0,
             linger_set: false,
+            taken_up_again: false,
+            link: Link::default(),
             last_offsets: BTreeMap::new(),
             refused: Vec::new(),
         }
@@ -143,7 +150,18 @@ impl ClientLane {
     /// that are on the way still arrive).
     pub(super) fn replace_instance(&mut self) {
         let fresh = Self::new(Rc::clone(&self.transactional_id));
-        *self = Self { incarnation: self.incarnation + 1, ..fresh };
+        *self = Self { incarnation: self.incarnation + 1, link: self.link.renewed(), ..fresh };
+    }
+
+    /// A mutant's: a producer of which a call was given up goes on under its old epoch, as if
+    /// nothing of it were under way any more. Tells whether that is so.
+    pub(super) fn take_up_again(&mut self) -> bool {
+        let given_up = matches!(self.failure, Some(TransactionFailure::Unknown(_)));
+        let Some(producer) = self.producer.filter(|_| given_up) else { return false };
+        self.replace_instance();
+        self.producer = Some(producer);
+        self.taken_up_again = true;
+        true
     }
 
     /// Whether nothing waits to be sent or acknowledged.
@@ -273,6 +291,7 @@ impl ClientLane {
     pub(super) fn conclude(&mut self, op: &LaneOp, result: &Result<Delivery, TransactionFailure>) {
         match result {
             Ok(_) if matches!(op, LaneOp::Replace) => self.disturbed = false,
+            Ok(_) if matches!(op, LaneOp::Open) => self.taken_up_again = false,
             Ok(_) if matches!(op, LaneOp::Commit | LaneOp::Abort) => {
                 self.failure = None;
                 self.reset_transaction(false);

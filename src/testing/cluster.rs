@@ -3,7 +3,12 @@
 //! Single-threaded; nothing happens but through `run_until`, in order of time and then of
 //! scheduling. All randomness comes from the one generator here, so a seed is a run.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    rc::Rc,
+    time::Duration,
+};
 
 use crate::{
     record::TopicPartition,
@@ -12,8 +17,10 @@ use crate::{
         batch::SimBatch,
         client::{Client, ClientId, RestoreClient},
         clock::VirtualClock,
-        faults::{FaultKind, FaultPlan},
+        digest::Digest,
+        faults::{CoordinatorRequest, FaultKind, FaultPlan},
         group::Group,
+        links::{Links, Sender},
         partition::Stamp,
         requests::{Answer, BrokerRequest},
         settings::SimSettings,
@@ -24,7 +31,7 @@ use crate::{
 };
 
 /// Whom the broker answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum Reply {
     Lane { lane: Lane, op: u64 },
     Produce { lane: Lane, incarnation: u64, partition: TopicPartition },
@@ -35,16 +42,17 @@ pub(super) enum Reply {
 }
 
 /// A request on its way to the broker.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Arrival {
     pub(super) client: ClientId,
     pub(super) group: Rc<str>,
+    pub(super) sender: Sender,
     pub(super) reply: Reply,
     pub(super) request: BrokerRequest,
 }
 
 /// A client's own timer.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Timer {
     /// Queued records have waited long enough.
     Linger { lane: Lane, incarnation: u64 },
@@ -54,12 +62,14 @@ pub(super) enum Timer {
     Resend { reply: Reply, request: BrokerRequest },
     /// Time for a heartbeat.
     Heartbeat { token: u64 },
+    /// The client gives up on an answer of its group.
+    GroupGiveUp { token: u64, request: CoordinatorRequest },
     /// Time to check that the thread still polls.
     MaxPoll,
 }
 
 /// Something that happens at a time.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Wakeup {
     /// A request reaches the broker.
     Arrive(Box<Arrival>),
@@ -67,6 +77,8 @@ pub(super) enum Wakeup {
     Answer { client: ClientId, reply: Reply, answer: Box<Answer> },
     /// A client's timer rings.
     Timer { client: ClientId, timer: Box<Timer> },
+    /// A request that was held back reaches the broker now, whatever it waited for.
+    Release { held: u64 },
     /// A marker is written.
     Marker { stamp: Stamp, commit: bool, target: MarkerTarget },
     /// The coordinator looks whether a transaction is open too long.
@@ -91,11 +103,12 @@ pub(super) struct Cluster {
     pub(super) faults: FaultPlan,
     pub(super) violations: Vec<String>,
     pub(super) lost_markers: Vec<(Stamp, bool, MarkerTarget)>,
+    pub(super) links: Links,
     queue: BTreeMap<(Duration, u64), Wakeup>,
     next_sequence: u64,
     next_client: ClientId,
     trace: Vec<String>,
-    fingerprint: u64,
+    digest: Digest,
 }
 
 impl Cluster {
@@ -111,11 +124,12 @@ impl Cluster {
             faults: FaultPlan::new(settings.chances),
             violations: Vec::new(),
             lost_markers: Vec::new(),
+            links: Links::default(),
             queue: BTreeMap::new(),
             next_sequence: 0,
             next_client: 0,
             trace: Vec::new(),
-            fingerprint: 0xcbf2_9ce4_8422_2325,
+            digest: Digest::default(),
             settings,
         }
     }
@@ -134,45 +148,6 @@ impl Cluster {
         let at = (self.now() + after, self.next_sequence);
         self.next_sequence += 1;
         self.queue.insert(at, wakeup);
-    }
-
-    /// Sends a client's request to the broker.
-    pub(super) fn send(&mut self, client: ClientId, reply: Reply, request: BrokerRequest) {
-        self.send_after(client, Duration::ZERO, reply, request);
-    }
-
-    /// Sends a client's request to the broker, `extra` later than usual.
-    pub(super) fn send_after(
-        &mut self,
-        client: ClientId,
-        extra: Duration,
-        reply: Reply,
-        request: BrokerRequest,
-    ) {
-        let Some(group) = self.clients.get(&client).map(|c| c.settings.application.as_str().into())
-        else {
-            return self.send_without_group(client, reply, request);
-        };
-        let after = extra + self.settings.request_latency.sample(&mut self.rng);
-        self.schedule(after, Wakeup::Arrive(Box::new(Arrival { client, group, reply, request })));
-    }
-
-    fn send_without_group(&mut self, client: ClientId, reply: Reply, request: BrokerRequest) {
-        if !self.restores.contains_key(&client) {
-            return;
-        }
-        let after = self.settings.request_latency.sample(&mut self.rng);
-        let arrival = Arrival { client, group: "".into(), reply, request };
-        self.schedule(after, Wakeup::Arrive(Box::new(arrival)));
-    }
-
-    /// Sends an answer back to a client.
-    pub(super) fn answer(&mut self, client: ClientId, reply: Reply, answer: Answer) {
-        if matches!(reply, Reply::Nobody) {
-            return;
-        }
-        let after = self.settings.request_latency.sample(&mut self.rng);
-        self.schedule(after, Wakeup::Answer { client, reply, answer: Box::new(answer) });
     }
 
     pub(super) fn set_timer(&mut self, client: ClientId, after: Duration, timer: Timer) {
@@ -202,9 +177,9 @@ impl Cluster {
             }
             let wakeup = entry.remove();
             self.clock.advance_to(at);
-            self.mix(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) ^ sequence.rotate_left(32));
+            self.digest.add(&(at, sequence, &wakeup));
             if self.settings.trace
-                && let Some(text) = trace::wakeup(&wakeup)
+                && let Some(text) = trace::wakeup(&wakeup, at)
             {
                 self.note("broker", &text);
             }
@@ -221,7 +196,8 @@ impl Cluster {
     fn happen(&mut self, wakeup: Wakeup) {
         let Some(wakeup) = self.park_if_frozen(wakeup) else { return };
         match wakeup {
-            Wakeup::Arrive(arrival) => self.handle_arrival(*arrival),
+            Wakeup::Arrive(arrival) => self.arrive(*arrival),
+            Wakeup::Release { held } => self.release_held(held),
             Wakeup::Answer { client, reply, answer } => self.handle_answer(client, reply, *answer),
             Wakeup::Timer { client, timer } => self.handle_timer(client, *timer),
             Wakeup::Marker { stamp, commit, target } => self.write_marker(stamp, commit, &target),
@@ -275,6 +251,7 @@ impl Cluster {
             Timer::GiveUp { lane, op } => self.give_up(client, lane, op),
             Timer::Resend { reply, request } => self.resend(client, reply, request),
             Timer::Heartbeat { token } => self.send_heartbeat(client, token),
+            Timer::GroupGiveUp { token, request } => self.give_up_group(client, token, request),
             Timer::MaxPoll => self.check_max_poll(client),
         }
     }
@@ -311,13 +288,15 @@ impl Cluster {
         }
     }
 
-    /// Mixes a number into the run's fingerprint.
-    pub(super) fn mix(&mut self, number: u64) {
-        self.fingerprint = (self.fingerprint ^ number).wrapping_mul(0x0000_0100_0000_01b3);
+    /// Takes what happened into the run's fingerprint.
+    pub(super) fn digest(&mut self, what: &impl Hash) {
+        self.digest.add(what);
     }
 
     pub(super) fn fingerprint(&self) -> u64 {
-        self.fingerprint ^ self.rng.get_seed()
+        let mut digest = self.digest;
+        digest.add(&self.rng.get_seed());
+        digest.finish()
     }
 
     pub(super) fn trace(&self) -> String {

@@ -3,7 +3,7 @@
 use crate::runtime::TransactionFailure;
 
 /// An error code of a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ErrorCode {
     ProducerFenced,
     InvalidProducerEpoch,

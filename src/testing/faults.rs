@@ -2,9 +2,13 @@
 //!
 //! A fault counts when its effect shows, not when it is planned.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{record::TopicPartition, runtime::Lane, testing::transactions::MarkerTarget};
+use crate::{
+    record::TopicPartition,
+    runtime::Lane,
+    testing::{links::Awaits, transactions::MarkerTarget},
+};
 
 /// A request of a lane whose answer can be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +47,64 @@ impl Fate {
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Late];
 }
 
+/// A request to a transaction coordinator or to a group's, which may be late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CoordinatorRequest {
+    /// InitProducerId.
+    InitProducer,
+    /// AddOffsetsToTxn and TxnOffsetCommit.
+    SendOffsets,
+    /// EndTxn.
+    EndTransaction,
+    /// OffsetFetch.
+    FetchOffsets,
+    /// JoinGroup.
+    Join,
+    /// Heartbeat.
+    Heartbeat,
+    /// LeaveGroup.
+    Leave,
+}
+
+impl CoordinatorRequest {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InitProducer,
+        Self::SendOffsets,
+        Self::EndTransaction,
+        Self::FetchOffsets,
+        Self::Join,
+        Self::Heartbeat,
+        Self::Leave,
+    ];
+
+    /// Whether a producer sends it, which may send it again over a new connection.
+    pub fn is_of_producer(self) -> bool {
+        matches!(self, Self::InitProducer | Self::SendOffsets | Self::EndTransaction)
+    }
+
+    /// Whether the group's coordinator answers it.
+    pub(super) fn is_of_group(self) -> bool {
+        !matches!(self, Self::InitProducer | Self::EndTransaction)
+    }
+}
+
+/// What the client did while its request was held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MovedOn {
+    /// It sent the request again over a new connection, and went on.
+    SentAgain,
+    /// It waited in vain, and went on from there.
+    GaveUp,
+    /// It is no more.
+    Gone,
+}
+
+impl MovedOn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SentAgain, Self::GaveUp, Self::Gone];
+}
+
 /// A kind of fault, for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
@@ -68,6 +130,14 @@ pub enum FaultKind {
     DuplicatedEnd,
     /// A marker came late.
     SlowMarker,
+    /// A request to a coordinator came late; its client waited.
+    Delayed(CoordinatorRequest),
+    /// A late request found that one of another connection, sent later, had come before it.
+    Overtaken(CoordinatorRequest),
+    /// A coordinator's answer came late.
+    DelayedAnswer,
+    /// A request arrived after its client had moved on.
+    HeldBack(CoordinatorRequest, MovedOn),
     /// A question about offsets, blockers or topics got no answer.
     FailedQuestion,
     /// A producer's queue was full.
@@ -95,6 +165,8 @@ pub struct FaultChances {
     pub slow_marker: f64,
     /// Per question: no answer this time.
     pub failed_question: f64,
+    /// Per request to a coordinator and per answer: it comes late.
+    pub delayed: f64,
     /// Per produced record: the queue claims to be full.
     pub queue_full: f64,
 }
@@ -109,6 +181,7 @@ impl FaultChances {
         duplicated_end: 0.0,
         slow_marker: 0.0,
         failed_question: 0.0,
+        delayed: 0.0,
         queue_full: 0.0,
     };
 }
@@ -122,6 +195,15 @@ struct Directed {
     fate: Fate,
 }
 
+/// A request that a test wants held back.
+#[derive(Debug, Clone)]
+struct DirectedHold {
+    instance: String,
+    request: CoordinatorRequest,
+    awaits: Awaits,
+    moved_on: MovedOn,
+}
+
 /// The faults of a run.
 #[derive(Debug)]
 pub(super) struct FaultPlan {
@@ -129,6 +211,9 @@ pub(super) struct FaultPlan {
     directed: Vec<Directed>,
     lost_markers: Vec<TopicPartition>,
     duplicates: Vec<(String, Lane)>,
+    /// Until when an instance's links are slow.
+    slow: BTreeMap<String, Duration>,
+    held: Vec<DirectedHold>,
     counts: BTreeMap<FaultKind, u64>,
 }
 
@@ -140,6 +225,8 @@ impl FaultPlan {
             directed: Vec::new(),
             lost_markers: Vec::new(),
             duplicates: Vec::new(),
+            slow: BTreeMap::new(),
+            held: Vec::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -187,6 +274,39 @@ impl FaultPlan {
         }
         let found = self.duplicates.iter().position(|(i, l)| i == instance && *l == lane);
         found.map(|index| self.duplicates.remove(index)).is_some()
+    }
+
+    /// Requests of that instance to coordinators, and their answers, are slow until then.
+    pub(super) fn slow_links(&mut self, instance: &str, until: Duration) {
+        self.slow.insert(instance.to_owned(), until);
+    }
+
+    pub(super) fn is_slow(&self, instance: &str, now: Duration, rng: &mut fastrand::Rng) -> bool {
+        self.slow.get(instance).is_some_and(|until| now < *until)
+            || happens(self.chances.delayed, rng)
+    }
+
+    /// The next such request of that instance is held back.
+    pub(super) fn hold(
+        &mut self,
+        instance: &str,
+        request: CoordinatorRequest,
+        awaits: Awaits,
+        moved_on: MovedOn,
+    ) {
+        let instance = instance.to_owned();
+        self.held.push(DirectedHold { instance, request, awaits, moved_on });
+    }
+
+    pub(super) fn take_hold(
+        &mut self,
+        instance: &str,
+        request: CoordinatorRequest,
+    ) -> Option<(Awaits, MovedOn)> {
+        let wanted = |hold: &DirectedHold| hold.instance == instance && hold.request == request;
+        let found = self.held.iter().position(wanted)?;
+        let hold = self.held.remove(found);
+        Some((hold.awaits, hold.moved_on))
     }
 
     /// The faults that took effect, by kind.

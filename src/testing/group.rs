@@ -5,13 +5,14 @@
 //! JoinGroup and SyncGroup are one step here.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use crate::{
     record::{TopicName, TopicPartition},
-    runtime::Member,
+    runtime::{Member, Namesake, Standing},
     testing::{
         assignor::{self, Claim},
         client::ClientId,
@@ -33,6 +34,9 @@ pub(super) enum Phase {
     },
     Stable,
 }
+
+/// A client from before the first one.
+const NOBODY: ClientId = 0;
 
 /// An answer that the coordinator gives now, perhaps to somebody who asked long ago.
 pub(super) type Joined = (ClientId, u64, Result<JoinAnswer, ErrorCode>);
@@ -320,6 +324,34 @@ impl Group {
     /// Whether a member subscribes to that topic.
     pub(super) fn subscribes(&self, topic: &str) -> bool {
         self.members.values().any(|member| member.claim.topics.iter().any(|t| &**t == topic))
+    }
+
+    /// The coordinator forgets the newest join of a static member, and comes back with the
+    /// membership that it had before, of a process that is gone; `false` where nobody has the id
+    /// or the group is not at rest.
+    pub(super) fn fall_back(&mut self, instance_id: &str, now: Duration) -> bool {
+        let Some(holder) = self.holder(Some(instance_id)) else { return false };
+        if self.phase != Phase::Stable {
+            return false;
+        }
+        let Some(mut member) = self.members.remove(&holder) else { return false };
+        member.client = NOBODY;
+        member.last_seen = now;
+        self.next_member += 1;
+        self.members.insert(format!("{instance_id}-{}", self.next_member), member);
+        true
+    }
+
+    /// Who holds an instance id. Clients are numbered in the order of their start.
+    pub(super) fn namesake(&self, asker: ClientId, instance_id: Option<&str>) -> Option<Namesake> {
+        let holder = self.holder(instance_id)?;
+        let member = self.members.get(&holder)?;
+        let process = match member.client.cmp(&asker) {
+            Ordering::Equal => Standing::Ours,
+            Ordering::Less => Standing::Older,
+            Ordering::Greater => Standing::Newer,
+        };
+        Some(Namesake { member_id: holder, process })
     }
 
     /// The members, or `None` while the group rebalances.

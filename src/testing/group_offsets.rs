@@ -9,7 +9,7 @@ use crate::{
     runtime::{CommittedOffset, OffsetCommit},
 };
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 struct Commit {
     offset: Offset,
     metadata: String,
@@ -18,7 +18,7 @@ struct Commit {
 }
 
 /// Committed and pending offsets of one group.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct GroupOffsets {
     log_end: u64,
     committed: BTreeMap<TopicPartition, Commit>,

@@ -3,7 +3,7 @@
 //! Requests of a lane run one after the other; records leave when a flush asks for them or when
 //! they have lingered. Nothing here changes the broker's state.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use crate::{
     record::{Offset, TopicPartition},
@@ -29,8 +29,9 @@ impl Cluster {
     /// Takes a request for a lane.
     pub(super) fn submit_lane(&mut self, id: ClientId, lane: Lane, op: LaneOp) {
         let Some(client) = self.clients.get_mut(&id) else { return };
+        let keeps = !client.settings.replaces_disturbed;
         let state = client.lane_mut(lane);
-        if matches!(op, LaneOp::Open) {
+        if matches!(op, LaneOp::Open) && !(keeps && state.take_up_again()) {
             state.replace_instance();
         }
         state.waiting.push_back(op);
@@ -119,13 +120,6 @@ impl Cluster {
         self.send_after(id, extra, reply, request);
     }
 
-    /// How much later than the client's patience a late request arrives.
-    fn late_by(&mut self) -> Duration {
-        let patience = self.settings.request_timeout;
-        let micros = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
-        patience + Duration::from_micros(self.rng.u64(0..=micros / 4))
-    }
-
     pub(super) fn handle_produced(
         &mut self,
         id: ClientId,
@@ -188,7 +182,7 @@ impl Cluster {
         let now = self.now();
         let Some(client) = self.clients.get_mut(&id) else { return };
         let op_id = client.new_op();
-        let instance = client.settings.instance.clone();
+        let instance = Rc::clone(&client.instance);
         let state = client.lane_mut(lane);
         let Some(request) = op.request() else {
             let text = state.begin();
@@ -243,7 +237,9 @@ impl Cluster {
         let drained = state.is_drained();
         let (transactional_id, producer) = (state.transactional_id.clone(), state.producer);
         let registered = state.registered;
-        let delivery = state.delivery();
+        let taken_up = state.taken_up_again;
+        // Only what is drained is told of.
+        let delivery = if drained { state.delivery() } else { Delivery::default() };
         let Some(running) = &mut state.running else { return Next::Wait };
         let lost = running.fate == Some(Fate::NotApplied);
         if running.sent || running.withheld {
@@ -251,7 +247,12 @@ impl Cluster {
         }
         let request = match &running.op {
             LaneOp::Begin => return Next::Finish(Ok(Delivery::default())),
-            LaneOp::Open | LaneOp::Replace => BrokerRequest::Init { id: transactional_id, timeout },
+            LaneOp::Open | LaneOp::Replace => match producer.filter(|_| taken_up) {
+                Some(producer) => {
+                    BrokerRequest::End { id: transactional_id, producer, commit: false }
+                }
+                None => BrokerRequest::Init { id: transactional_id, timeout },
+            },
             LaneOp::Flush if drained && running.fate.is_none_or(|f| f == Fate::Applied) => {
                 return Next::Finish(Ok(delivery));
             }
@@ -281,25 +282,6 @@ impl Cluster {
         if lost { Next::Wait } else { Next::Send(request) }
     }
 
-    fn send_lane_request(&mut self, id: ClientId, lane: Lane, request: BrokerRequest) {
-        let Some(client) = self.clients.get(&id) else { return };
-        let Some(running) = &client.lane(lane).running else { return };
-        let (op, fate) = (running.id, running.fate);
-        let instance = client.settings.instance.clone();
-        let extra = if fate == Some(Fate::Late) { self.late_by() } else { Duration::ZERO };
-        if matches!(request, BrokerRequest::End { .. })
-            && self.faults.take_duplicate(&instance, lane, &mut self.rng)
-        {
-            self.faults.count(FaultKind::DuplicatedEnd);
-            let again = Duration::from_millis(self.rng.u64(20..=500));
-            self.send_after(id, extra + again, Reply::Nobody, request.clone());
-            if let Some(client) = self.clients.get_mut(&id) {
-                client.lane_mut(lane).disturbed = true;
-            }
-        }
-        self.send_after(id, extra, Reply::Lane { lane, op }, request);
-    }
-
     /// Ends the running request; `false` where its answer is withheld for now.
     fn finish(
         &mut self,
@@ -327,24 +309,6 @@ impl Cluster {
         true
     }
 
-    /// The client's patience with a request is over: its outcome is unknown.
-    pub(super) fn give_up(&mut self, id: ClientId, lane: Lane, op: u64) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let state = client.lane_mut(lane);
-        let Some(running) = state.running.take_if(|running| running.id == op) else { return };
-        let reason = "_TIMED_OUT: no answer in time".to_owned();
-        let failure = TransactionFailure::Unknown(reason);
-        state.failure = Some(failure.clone());
-        state.purge();
-        if let (Some(fate), Some(request)) = (running.fate, running.op.request()) {
-            self.faults.count(FaultKind::LostAnswer(request, fate));
-        }
-        if let Some(event) = running.op.outcome(lane, Err(failure)) {
-            self.deliver(id, event);
-        }
-        self.advance_lane(id, lane);
-    }
-
     pub(super) fn handle_lane_answer(&mut self, id: ClientId, lane: Lane, op: u64, answer: Answer) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let state = client.lane_mut(lane);
@@ -361,6 +325,8 @@ impl Cluster {
                 state.registered |= result.is_ok() || result.is_err_and(ErrorCode::is_membership);
                 result
             }
+            // Of a producer that is taken up again nothing may be left to abort.
+            Answer::Ended(Err(ErrorCode::InvalidTxnState)) if state.taken_up_again => Ok(()),
             Answer::Ended(result) => result,
             _ => return,
         };
@@ -368,28 +334,5 @@ impl Cluster {
         if self.finish(id, lane, result) {
             self.advance_lane(id, lane);
         }
-    }
-
-    /// Sends a request again that met `CONCURRENT_TRANSACTIONS`, unless its time is over.
-    pub(super) fn resend(&mut self, id: ClientId, reply: Reply, request: BrokerRequest) {
-        let now = self.now();
-        let patience = self.settings.request_timeout * 3;
-        if let Reply::Lane { lane, op } = &reply {
-            let Some(client) = self.clients.get(&id) else { return };
-            let Some(running) = &client.lane(*lane).running else { return };
-            if running.id != *op {
-                return;
-            }
-            if running.started + patience <= now {
-                return self.give_up(id, *lane, *op);
-            }
-        }
-        if let Reply::Produce { lane, incarnation, .. } = &reply {
-            let Some(client) = self.clients.get(&id) else { return };
-            if client.lane(*lane).incarnation != *incarnation {
-                return;
-            }
-        }
-        self.send(id, reply, request);
     }
 }

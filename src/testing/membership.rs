@@ -11,7 +11,8 @@ use crate::{
         client::{ClientId, MemberPhase, Membership, ReadState},
         cluster::{Cluster, Reply, Timer},
         codes::ErrorCode,
-        faults::FaultKind,
+        faults::{CoordinatorRequest, FaultKind, MovedOn},
+        links::Channel,
         requests::{Answer, BrokerRequest, JoinAnswer, JoinRequest, MemberProof},
     },
 };
@@ -52,7 +53,7 @@ impl Cluster {
             session_timeout: settings.session_timeout,
             rebalance_timeout: settings.max_poll_interval,
         };
-        self.send(id, Reply::Group { token }, BrokerRequest::Join(request));
+        self.send_to_group(id, token, BrokerRequest::Join(request));
     }
 
     /// `Request::Rejoin`: a member at rest joins again, and so the group rebalances.
@@ -62,6 +63,22 @@ impl Cluster {
         if membership.phase == MemberPhase::Member && membership.releasing.is_empty() {
             self.send_join(id);
         }
+    }
+
+    /// `Request::Renew`: a fresh consumer in the place of a fenced one.
+    pub(super) fn renew(&mut self, id: ClientId) {
+        let now = self.now();
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.membership.phase != MemberPhase::Fatal {
+            return;
+        }
+        client.reads.clear();
+        let old = std::mem::take(&mut client.membership);
+        client.membership.topics = old.topics;
+        client.membership.last_poll = now;
+        // Answers to the old consumer's requests find nobody.
+        client.membership.token = old.token + 1;
+        self.send_join(id);
     }
 
     /// `Request::Leave`: what it owns is given up without another word.
@@ -83,7 +100,7 @@ impl Cluster {
         let token = membership.token;
         if known && !fatal {
             membership.phase = MemberPhase::Leaving;
-            self.send(id, Reply::Group { token }, BrokerRequest::Leave { member_id, instance_id });
+            self.send_to_group(id, token, BrokerRequest::Leave { member_id, instance_id });
         } else {
             membership.phase = if fatal { MemberPhase::Fatal } else { MemberPhase::Out };
             self.deliver(id, Event::Left);
@@ -182,7 +199,39 @@ impl Cluster {
             member_id: membership.member_id.clone(),
             instance_id: client.settings.group_instance_id(),
         };
-        self.send(id, Reply::Group { token }, BrokerRequest::Heartbeat(proof));
+        self.send_to_group(id, token, BrokerRequest::Heartbeat(proof));
+    }
+
+    /// Sends a request to the group's coordinator, unless a fault holds it back.
+    fn send_to_group(&mut self, id: ClientId, token: u64, request: BrokerRequest) {
+        let reply = Reply::Group { token };
+        let Some(client) = self.clients.get(&id) else { return };
+        let held = request
+            .to_coordinator()
+            .and_then(|kind| Some((kind, self.faults.take_hold(&client.instance, kind)?)));
+        match held {
+            None => self.send(id, reply, request),
+            Some((kind, (awaits, _))) => {
+                self.hold_back(id, &reply, request, awaits, MovedOn::GaveUp);
+                let timer = Timer::GroupGiveUp { token, request: kind };
+                self.set_timer(id, self.settings.request_timeout, timer);
+            }
+        }
+    }
+
+    /// The client's patience with its group's coordinator is over: it goes on over a new
+    /// connection.
+    pub(super) fn give_up_group(&mut self, id: ClientId, token: u64, request: CoordinatorRequest) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.membership.token != token {
+            return;
+        }
+        self.break_link(id, Channel::Group);
+        match request {
+            CoordinatorRequest::Join => self.send_join(id),
+            CoordinatorRequest::Heartbeat => self.send_heartbeat(id, token),
+            _ => self.handle_group_answer(id, token, Answer::Left),
+        }
     }
 
     /// The coordinator refused a heartbeat or a join.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A record's content, shared between the log and those who read it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct RecordData {
     pub(super) timestamp: Timestamp,
     pub(super) key: Option<Vec<u8>>,
@@ -36,7 +36,7 @@ impl RecordData {
 }
 
 /// Who wrote a transactional record or marker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     pub(super) producer_id: i64,
     pub(super) epoch: i16,
@@ -44,7 +44,7 @@ pub(super) struct Stamp {
 }
 
 /// What stands at an offset.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum Content {
     /// A record.
     Data(Rc<RecordData>),
@@ -53,7 +53,7 @@ pub(super) enum Content {
 }
 
 /// An entry of the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Entry {
     pub(super) offset: i64,
     /// `None` for records written outside a transaction.
@@ -70,7 +70,7 @@ pub(super) struct ReadRecord {
 }
 
 /// One partition's log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct Partition {
     entries: VecDeque<Entry>,
     start: i64,
@@ -211,6 +211,24 @@ impl Partition {
             });
         }
         (records, end.max(from))
+    }
+
+    /// What a read_committed reader finds from `from` on, and the position behind it.
+    pub(super) fn visit_committed(
+        &self,
+        from: Offset,
+        mut visit: impl FnMut(Offset, &RecordData),
+    ) -> Offset {
+        let end = self.readable_end(Isolation::ReadCommitted);
+        let first = self.entries.partition_point(|entry| entry.offset < from.0);
+        for entry in self.entries.range(first..).take_while(|entry| entry.offset < end.0) {
+            if let Content::Data(data) = &entry.content
+                && !self.is_aborted(entry)
+            {
+                visit(Offset(entry.offset), data);
+            }
+        }
+        end.max(from)
     }
 
     fn is_aborted(&self, entry: &Entry) -> bool {

@@ -68,6 +68,10 @@ impl Cluster {
             Question::DescribeGroup { id } => {
                 Event::GroupDescribed { id, result: Ok(self.group_mut(group).describe()) }
             }
+            Question::Namesake { id, asker, instance_id } => {
+                let group = self.group_mut(group);
+                Event::Namesake { id, result: Ok(group.namesake(asker, instance_id.as_deref())) }
+            }
         })
     }
 
@@ -153,7 +157,7 @@ impl Cluster {
 }
 
 /// The answer of a broker that cannot be reached.
-fn failed(question: &Question) -> Event<SimBatch> {
+pub(super) fn failed(question: &Question) -> Event<SimBatch> {
     let reason = || "_TIMED_OUT".to_owned();
     match question {
         Question::CommittedOffsets { id, .. } => Event::CommittedOffsets {
@@ -170,5 +174,6 @@ fn failed(question: &Question) -> Event<SimBatch> {
         Question::Describe { id, .. } => Event::Described { id: *id, result: Err(reason()) },
         Question::Fence { id, .. } => Event::Fenced { id: *id, result: Err(reason()) },
         Question::DescribeGroup { id } => Event::GroupDescribed { id: *id, result: Err(reason()) },
+        Question::Namesake { id, .. } => Event::Namesake { id: *id, result: Err(reason()) },
     }
 }

@@ -6,13 +6,14 @@ use crate::{
     record::{Offset, TopicName, TopicPartition},
     runtime::{Event, GroupMetadata, OffsetCommit, RequestId, RestoreEvent},
     testing::{
-        assignor::Claim, batch::SimBatch, codes::ErrorCode, partition::RecordData,
-        settings::ClientSettings, transactions::ProducerEpoch,
+        assignor::Claim, batch::SimBatch, client::ClientId, codes::ErrorCode,
+        faults::CoordinatorRequest, partition::RecordData, settings::ClientSettings,
+        transactions::ProducerEpoch,
     },
 };
 
 /// What is answered by one event, however it ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum Question {
     CommittedOffsets {
         id: RequestId,
@@ -47,10 +48,16 @@ pub(super) enum Question {
     DescribeGroup {
         id: RequestId,
     },
+    /// DescribeGroups, for the one that holds the asker's instance id.
+    Namesake {
+        id: RequestId,
+        asker: ClientId,
+        instance_id: Option<String>,
+    },
 }
 
 /// A request as the broker gets it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum BrokerRequest {
     Init {
         id: Rc<str>,
@@ -91,8 +98,46 @@ pub(super) enum BrokerRequest {
     },
 }
 
+impl BrokerRequest {
+    /// Which of a coordinator's requests that is, if it is one that may be late.
+    pub(super) fn to_coordinator(&self) -> Option<CoordinatorRequest> {
+        Some(match self {
+            Self::Init { .. } => CoordinatorRequest::InitProducer,
+            Self::CommitOffsets { .. } => CoordinatorRequest::SendOffsets,
+            Self::End { .. } => CoordinatorRequest::EndTransaction,
+            Self::Question(Question::CommittedOffsets { .. }) => CoordinatorRequest::FetchOffsets,
+            Self::Join(_) => CoordinatorRequest::Join,
+            Self::Heartbeat(_) => CoordinatorRequest::Heartbeat,
+            Self::Leave { .. } => CoordinatorRequest::Leave,
+            _ => return None,
+        })
+    }
+
+    /// In a few words, for the trace.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Init { id, .. } => format!("InitProducerId of {id}"),
+            Self::CommitOffsets { id, producer, proof, .. } => format!(
+                "TxnOffsetCommit of {id} (producer epoch {}, generation {})",
+                producer.epoch, proof.generation
+            ),
+            Self::End { id, producer, commit } => {
+                let word = if *commit { "commit" } else { "abort" };
+                format!("EndTxn({word}) of {id} (producer epoch {})", producer.epoch)
+            }
+            Self::Question(Question::CommittedOffsets { id, .. }) => {
+                format!("OffsetFetch (question {id})")
+            }
+            Self::Join(join) => format!("JoinGroup of {:?}", join.member_id),
+            Self::Heartbeat(proof) => format!("Heartbeat of {:?}", proof.member_id),
+            Self::Leave { member_id, .. } => format!("LeaveGroup of {member_id:?}"),
+            _ => "another request".to_owned(),
+        }
+    }
+}
+
 /// Why a batch of records was not taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct ProduceRefusal {
     pub(super) code: ErrorCode,
     /// The records in the batch that are the cause; empty where none is.
@@ -100,7 +145,7 @@ pub(super) struct ProduceRefusal {
 }
 
 /// What the broker answers.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Answer {
     /// `CONCURRENT_TRANSACTIONS`: send this again.
     Retry(BrokerRequest),
@@ -116,7 +161,7 @@ pub(super) enum Answer {
 }
 
 /// JoinGroup.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct JoinRequest {
     /// Names the client's question: comes back with the answer, however late.
     pub(super) token: u64,
@@ -128,7 +173,7 @@ pub(super) struct JoinRequest {
 }
 
 /// Who speaks, in heartbeats and offset commits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct MemberProof {
     pub(super) generation: i32,
     pub(super) member_id: String,
@@ -148,7 +193,7 @@ impl MemberProof {
 }
 
 /// The answer to JoinGroup and SyncGroup.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct JoinAnswer {
     pub(super) generation: i32,
     pub(super) member_id: String,

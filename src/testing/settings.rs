@@ -77,6 +77,10 @@ pub struct SimSettings {
     pub chances: FaultChances,
     /// Whether breaches of the rules of overlapping epochs are violations.
     pub watch_epochs: bool,
+    /// Whether a JoinGroup that was held back is still heard when its client has joined again: what
+    /// it says of owned partitions is out of date by then, and the group gives away what its
+    /// member has. No part of the client notices (ADR 0013).
+    pub stale_joins: bool,
     /// Keep a readable trace of everything that happens (costs memory).
     pub trace: bool,
 }
@@ -104,6 +108,7 @@ impl SimSettings {
             timeout_scan: Delay::ZERO,
             chances: FaultChances::NONE,
             watch_epochs: false,
+            stale_joins: false,
             trace: false,
         }
     }

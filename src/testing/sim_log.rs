@@ -16,9 +16,12 @@ use crate::{
         batch::SimBatch,
         client::ClientId,
         client_lane::{LaneOp, Queued},
-        cluster::{Cluster, Reply},
+        cluster::{Cluster, Reply, Wakeup},
+        faults::MovedOn,
+        links::Channel,
         partition::RecordData,
-        requests::{BrokerRequest, MemberProof, Question},
+        questions,
+        requests::{Answer, BrokerRequest, MemberProof, Question},
         trace,
         transactions::ProducerEpoch,
     },
@@ -80,7 +83,7 @@ impl Log for SimLog {
         };
         if event.is_some() {
             let id = self.id;
-            cluster.mix(id);
+            cluster.digest(&(id, &event));
             if cluster.settings.trace {
                 let instance = cluster.clients.get(&id).map(|c| c.settings.instance.clone());
                 let text = event.as_ref().map(trace::event);
@@ -108,6 +111,7 @@ impl Cluster {
     }
 
     fn submit(&mut self, id: ClientId, request: Request) {
+        self.digest(&(id, &request));
         if self.settings.trace {
             let instance = self.clients.get(&id).map(|c| c.settings.instance.clone());
             self.note(&instance.unwrap_or_default(), &trace::request(&request));
@@ -118,6 +122,12 @@ impl Cluster {
             Request::Rejoin => self.rejoin(id),
             Request::DescribeGroup { id: question } => {
                 self.ask(id, Question::DescribeGroup { id: question });
+            }
+            Request::Renew => self.renew(id),
+            Request::FindNamesake { id: question } => {
+                let Some(client) = self.clients.get(&id) else { return };
+                let instance_id = client.settings.group_instance_id();
+                self.ask(id, Question::Namesake { id: question, asker: id, instance_id });
             }
             Request::Accept { partitions } => self.accept(id, partitions),
             Request::Release { partitions } => self.release(id, &partitions),
@@ -166,7 +176,19 @@ impl Cluster {
     }
 
     fn ask(&mut self, id: ClientId, question: Question) {
-        self.send(id, Reply::Inbox, BrokerRequest::Question(question));
+        let request = BrokerRequest::Question(question);
+        let Some(client) = self.clients.get(&id) else { return };
+        let held =
+            request.to_coordinator().and_then(|kind| self.faults.take_hold(&client.instance, kind));
+        let Some((awaits, _)) = held else { return self.send(id, Reply::Inbox, request) };
+        // The client hears in time that there is no answer; the question still arrives.
+        if let BrokerRequest::Question(question) = &request {
+            let answer = Box::new(Answer::Event(questions::failed(question)));
+            let wakeup = Wakeup::Answer { client: id, reply: Reply::Inbox, answer };
+            self.schedule(self.settings.request_timeout, wakeup);
+        }
+        self.hold_back(id, &Reply::Inbox, request, awaits, MovedOn::GaveUp);
+        self.break_link(id, Channel::Group);
     }
 }
 
@@ -222,7 +244,7 @@ impl RestoreLog for SimRestoreLog {
         };
         if event.is_some() {
             let id = self.id;
-            cluster.mix(id);
+            cluster.digest(&(id, &event));
             if cluster.settings.trace {
                 let instance = cluster.restores.get(&id).map(|r| r.instance.clone());
                 let text = event.as_ref().map(trace::restore_event);

@@ -1,17 +1,30 @@
 //! The trace of a run, one line per event: virtual time, who, what. For people: what only carries
-//! other things about (arrivals, timers) is left out.
+//! other things about (answers, timers) is left out.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crate::{
     record::{RecordBatch, TopicPartition},
     runtime::{Event, Request, RestoreEvent},
-    testing::{batch::SimBatch, cluster::Wakeup, transactions::MarkerTarget},
+    testing::{
+        batch::SimBatch, cluster::Wakeup, faults::CoordinatorRequest, transactions::MarkerTarget,
+    },
 };
 
 /// What the broker does by itself.
-pub(super) fn wakeup(wakeup: &Wakeup) -> Option<String> {
+pub(super) fn wakeup(wakeup: &Wakeup, now: Duration) -> Option<String> {
     match wakeup {
+        Wakeup::Arrive(arrival) => {
+            let (delay, late) = arrival.sender.delay(now);
+            let request = arrival.request.to_coordinator()?;
+            // Heartbeats come every second; of them only late ones matter to a reader.
+            if request == CoordinatorRequest::Heartbeat && !late {
+                return None;
+            }
+            let (took, from) = (milliseconds(delay), &arrival.sender.instance);
+            let late = if late { " LATE" } else { "" };
+            Some(format!("{} of {from} arrives{late} after {took}", arrival.request.shown()))
+        }
         Wakeup::Marker { stamp, commit, target } => {
             let word = if *commit { "commit" } else { "abort" };
             let target = match target {
@@ -21,13 +34,17 @@ pub(super) fn wakeup(wakeup: &Wakeup) -> Option<String> {
             let (id, epoch) = (&stamp.transactional_id, stamp.epoch);
             Some(format!("{word} marker of {id} (producer epoch {epoch}) into {target}"))
         }
-        Wakeup::Arrive(_)
+        Wakeup::Release { .. }
         | Wakeup::Answer { .. }
         | Wakeup::Timer { .. }
         | Wakeup::TransactionTimeout { .. }
         | Wakeup::GroupCheck { .. }
         | Wakeup::Look => None,
     }
+}
+
+fn milliseconds(span: Duration) -> String {
+    format!("{:.1} ms", span.as_secs_f64() * 1e3)
 }
 
 /// What a stream thread asks.

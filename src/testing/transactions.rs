@@ -18,7 +18,7 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A coordinator's states of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum State {
     Empty,
     Ongoing,
@@ -29,14 +29,14 @@ pub(super) enum State {
 }
 
 /// Where a marker is to be written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum MarkerTarget {
     Partition(TopicPartition),
     GroupOffsets(Rc<str>),
 }
 
 /// A producer id with its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ProducerEpoch {
     pub(super) id: i64,
     pub(super) epoch: i16,

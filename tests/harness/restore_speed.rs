@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
@@ -14,7 +14,8 @@ use tidemill::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
         RestoreEvent, RestoreLog, RestoreRequest,
-        memory::{MemoryOverrides, MemoryPlan},
+        memory::{MemoryOverrides, MemoryPlan, ThreadBudget},
+        mutants::Mutant,
         plan::TaskId,
         restore::{RestoreJob, RestoreOutcome, Restorer},
         supervisor::SystemClock,
@@ -73,6 +74,8 @@ struct Pass {
     bytes: u64,
     records: u64,
     seconds: f64,
+    /// Of all threads of this process.
+    cpu_seconds: f64,
 }
 
 impl Pass {
@@ -99,9 +102,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             bail!("{} records raw, {} restored", pass.records, restored.records);
         }
         report::line(format_args!(
-            "turn {turn}: raw {:.1} MB/s, restored {:.1} MB/s ({} records, {:.0} MB)",
+            "turn {turn}: raw {:.1} MB/s ({:.2} CPU-s), restored {:.1} MB/s ({:.2} CPU-s) \
+             ({} records, {:.0} MB)",
             pass.mb_per_second(),
+            pass.cpu_seconds,
             restored.mb_per_second(),
+            restored.cpu_seconds,
             pass.records,
             pass.bytes as f64 / 1e6
         ));
@@ -188,9 +194,20 @@ fn reader(arguments: &Arguments, plan: &MemoryPlan, clock: SystemClock) -> Resul
         instance: "i".to_owned(),
         thread: 0,
         epoch_interval: Duration::from_millis(100),
-        restore_read_uncommitted: false,
+        mutant: Mutant::None,
     };
     Ok(KafkaRestoreLog::new(&connection, clock)?)
+}
+
+/// What this process has used of the processors, in seconds.
+fn cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold spaces: the state, ten numbers, then user and system time.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>().context("no processor time")?;
+    // Linux counts hundredths for processes, whatever the kernel's own ticks are.
+    Ok(ticks as f64 / 100.0)
 }
 
 /// Reads all of it with librdkafka's batch consumer, and keeps nothing.
@@ -198,7 +215,7 @@ fn raw(arguments: &Arguments, plan: &MemoryPlan) -> Result<Pass> {
     let clock = SystemClock::start();
     let mut log = reader(arguments, plan, clock)?;
     let (mut pass, mut open) = (Pass::default(), arguments.partitions);
-    let began = clock::now();
+    let (began, cpu_began) = (clock::now(), cpu_seconds()?);
     for partition in partitions(arguments) {
         log.submit(RestoreRequest::Read { partition, offset: Offset(0) });
     }
@@ -224,6 +241,7 @@ fn raw(arguments: &Arguments, plan: &MemoryPlan) -> Result<Pass> {
         }
     }
     pass.seconds = began.elapsed().as_secs_f64();
+    pass.cpu_seconds = cpu_seconds()? - cpu_began;
     Ok(pass)
 }
 
@@ -239,8 +257,12 @@ fn restore(arguments: &Arguments, plan: &MemoryPlan, directory: &Path) -> Result
     let directory = fresh_directory(&directory.join("state"))?;
     let stores = Box::new(RocksDbByteStores::new(&directory, settings));
     let mut restorer = Restorer::new(log, stores).holding(plan.restore_bytes());
+    // As a thread that has no task yet does.
+    let budget =
+        ThreadBudget { cache: plan.cache, spill: plan.spill_bytes(), epoch: plan.epoch_bytes() };
+    restorer.lend(budget.lendable());
     let (mut pass, mut open) = (Pass::default(), arguments.partitions);
-    let began = clock::now();
+    let (began, cpu_began) = (clock::now(), cpu_seconds()?);
     for partition in partitions(arguments) {
         restorer.submit(RestoreJob {
             task: TaskId { subtopology: 0, partition: partition.partition },
@@ -270,5 +292,6 @@ fn restore(arguments: &Arguments, plan: &MemoryPlan, directory: &Path) -> Result
         }
     }
     pass.seconds = began.elapsed().as_secs_f64();
+    pass.cpu_seconds = cpu_seconds()? - cpu_began;
     Ok(pass)
 }

@@ -26,6 +26,8 @@ pub(crate) struct Status {
     pub(crate) tasks: Vec<TaskLine>,
     /// The numbers, by name.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// Bytes held, by `part/what`.
+    pub(crate) memory: BTreeMap<String, u64>,
 }
 
 /// One task.
@@ -68,6 +70,8 @@ struct Thread {
     ended: Option<String>,
     tasks: Vec<TaskLine>,
     counters: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    memory: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Status {
@@ -87,6 +91,13 @@ impl Status {
             for (name, value) in thread.counters {
                 if let Some(value) = value.as_u64() {
                     *status.counters.entry(name).or_default() += value;
+                }
+            }
+            for (part, held) in thread.memory {
+                for (what, bytes) in held {
+                    let sum = status.memory.entry(format!("{part}/{what}")).or_default();
+                    // What belongs to the process is told by each thread.
+                    *sum = if part == "byte-store" { bytes.max(*sum) } else { *sum + bytes };
                 }
             }
         }
@@ -137,7 +148,8 @@ mod tests {
                 r#"{{"thread":{n},"joined":true,"epoch":{n},"epoch_phase":"run","ended":null,
                 "tasks":[{{"task":"accounts_{n}","phase":"running","lag":5,"restore_remaining":0,
                 "state_bytes":1,"resident_bytes":1,"blocked":null}}],
-                "counters":{{"fenced":{n},"skipped":{{}}}},"positions":{{}}}}"#
+                "counters":{{"fenced":{n},"skipped":{{}}}},"positions":{{}},
+                "memory":{{"cache":{{"timers":{n}}},"byte-store":{{"blocks":7}}}}}}"#
             )
         };
         let json = format!(
@@ -149,6 +161,7 @@ mod tests {
         assert!(status.joined && status.ended.is_empty());
         assert_eq!((status.epoch, status.counter("fenced"), status.lag()), (3, 4, 10));
         assert_eq!(status.running(), 2);
+        assert_eq!((status.memory["cache/timers"], status.memory["byte-store/blocks"]), (4, 7));
         assert_eq!(status.tasks[1].partition(), Some(3));
         assert_eq!(status.tasks[1].subtopology(), "accounts");
         assert!(Status::parse("{}").is_err());

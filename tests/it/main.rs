@@ -6,6 +6,7 @@
 #![allow(clippy::never_loop)] // `loop { match .. }` that ends in either arm reads as a wait
 
 mod application;
+mod fencing;
 mod membership;
 mod offsets;
 mod overlap;

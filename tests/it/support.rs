@@ -13,7 +13,8 @@ use tidemill::{
     record::{Header, Offset, OutputRecord, RecordBatch, Timestamp, TopicName, TopicPartition},
     runtime::{
         Delivery, Event, Lane, Log, OffsetCommit, Request, RestoreEvent, RestoreLog,
-        RestoreRequest, TopicAdmin, TopicSpec, TransactionFailure, supervisor::SystemClock,
+        RestoreRequest, TopicAdmin, TopicSpec, TransactionFailure, mutants::Mutant,
+        supervisor::SystemClock,
     },
 };
 
@@ -53,7 +54,7 @@ pub(crate) fn connection(application: &str, instance: &str) -> ConnectionSetting
         instance: instance.to_owned(),
         thread: 0,
         epoch_interval: Duration::from_millis(100),
-        restore_read_uncommitted: false,
+        mutant: Mutant::None,
     }
 }
 
@@ -310,7 +311,9 @@ pub(crate) fn write_committed(topic: &TopicName, partition: i32, values: &[&str]
 /// Everything of a partition up to where a reader stands, and that position.
 pub(crate) fn read_all(topic: &TopicName, partition: i32, uncommitted: bool) -> (Vec<Read>, i64) {
     let mut connection = connection(&unique("reader"), "r");
-    connection.restore_read_uncommitted = uncommitted;
+    if uncommitted {
+        connection.mutant = Mutant::ChangelogReadUncommitted;
+    }
     let clock = SystemClock::start();
     let mut log = KafkaRestoreLog::new(&connection, clock).unwrap();
     let partition = at(topic, partition);

@@ -25,9 +25,13 @@ fn stopped(world: &World) -> Vec<String> {
 }
 
 /// The marker of a commit into one changelog partition never comes, and the client does not hear
-/// of the commit either. `None` where the fault met nothing.
+/// of the commit either.
+///
+/// Epochs do not overlap: where a younger transaction of the same id has written there already and
+/// is aborted now, the marker of its abort stands for the missing one and destroys the committed
+/// epoch (facts 9.6). Then there is no missing marker any more for which a task could stop.
 fn with_missing_marker(mutant: Mutant) -> (World, TopicPartition) {
-    let mut world = World::new(scenario(mutant));
+    let mut world = World::new(Scenario { pipelining: false, ..scenario(mutant) });
     world.run_until(|w| {
         w.instances.iter().map(|i| i.thread.counters().epochs_committed).sum::<u64>() > 20
     });

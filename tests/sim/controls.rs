@@ -44,6 +44,7 @@ mod mutants {
     use tidemill::runtime::mutants::Mutant;
 
     use super::*;
+    use crate::faults::Fault;
 
     /// Runs seeds of both depths until a check says one of `words`.
     fn is_caught(mutant: Mutant, words: &[&str]) {
@@ -178,5 +179,31 @@ mod mutants {
     fn random_transactional_ids_are_caught() {
         let words = ["duplicated: ", "lost: ", "wrong: ", "failed: "];
         is_caught(Mutant::RandomTransactionalIds, &words);
+    }
+
+    /// Nothing but owners that die or freeze while a request of theirs is on its way.
+    fn overtaking(seed: u64) -> Scenario {
+        Scenario { kinds: &[Fault::Overtake], slow_markers: 0.0, ..Scenario::of_seed(seed) }
+    }
+
+    #[test]
+    fn overtaking_alone_shows_offsets_read_before_they_are_stable() {
+        is_caught_in(Mutant::UnstableOffsets, &ORACLE, overtaking);
+    }
+
+    #[test]
+    fn overtaking_alone_shows_offsets_without_a_membership() {
+        is_caught_in(Mutant::MissingGroupMetadata, &ORACLE, overtaking);
+    }
+
+    #[test]
+    fn requests_held_back_alone_show_a_disturbed_producer_that_begins_again() {
+        let held = |seed| Scenario {
+            kinds: &[Fault::Hold],
+            faults: 20,
+            duplicates: 0.0,
+            ..Scenario::of_seed(seed)
+        };
+        is_caught_in(Mutant::KeepsDisturbedProducer, &["EOS-3", "lost: ", "wrong: "], held);
     }
 }

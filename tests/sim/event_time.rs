@@ -136,7 +136,7 @@ pub(crate) fn expected(fed: &[(String, i64)]) -> BTreeMap<(String, i64), u64> {
 pub(crate) fn fired(world: &EventWorld) -> (BTreeMap<(String, i64), Vec<u64>>, Vec<String>) {
     let (mut fired, mut problems) = (BTreeMap::<_, Vec<u64>>::new(), vec![]);
     for record in world.cluster.committed_records(WINDOWS).into_iter().flatten() {
-        let (key, value) = (text(&record.key), text(&record.value));
+        let (key, value) = (text(record.key.as_deref()), text(record.value.as_deref()));
         match value.split_once(' ').and_then(|(end, n)| Some((end.parse().ok()?, n.parse().ok()?)))
         {
             Some((end, count)) if key != LAST => fired.entry((key, end)).or_default().push(count),

@@ -284,6 +284,7 @@ impl EventWorld {
             },
             time: TimeSettings { watermark_interval: self.watermark_interval },
             incarnation: self.incarnation,
+            session_timeout: Duration::from_secs(6),
             mutant: self.mutant,
         };
         let thread = StreamThread::new(

@@ -8,7 +8,7 @@ use tidemill::{
         Lane,
         hooks::{Hooks, Point},
     },
-    testing::{Fate, LaneRequest, SimCluster},
+    testing::{Awaits, CoordinatorRequest, Fate, LaneRequest, MovedOn, SimCluster},
 };
 
 use crate::topology;
@@ -48,6 +48,8 @@ pub(crate) struct Armed {
     pub(crate) until: Duration,
     /// Points of the phase to let pass first, so that not only the first one is met.
     pub(crate) skip: u8,
+    /// Chooses among a fault's kinds.
+    pub(crate) draw: usize,
 }
 
 /// What an instance's hooks share with the world.
@@ -91,7 +93,7 @@ impl Hooks for SimHooks {
             }
             // Asked for by the world as soon as the step is over.
             Fault::Leave => {}
-            fault => strike(&self.cluster, &self.name, fault, point as usize),
+            fault => strike(&self.cluster, &self.name, fault, armed.draw),
         }
     }
 }
@@ -126,6 +128,27 @@ pub(crate) fn strike(cluster: &SimCluster, name: &str, fault: Fault, draw: usize
                 cluster.duplicate_end(name, lane);
             }
         }
+        Fault::Delay => cluster.slow_links(name, Duration::from_millis(300 + 120 * draw as u64)),
+        Fault::Hold => {
+            let request = CoordinatorRequest::ALL[draw % CoordinatorRequest::ALL.len()];
+            let again = request.is_of_producer() && draw.is_multiple_of(2);
+            let moved_on = if again { MovedOn::SentAgain } else { MovedOn::GaveUp };
+            cluster.hold(name, request, Awaits::Successor, moved_on);
+        }
+        Fault::Overtake => {
+            let requests = [
+                CoordinatorRequest::EndTransaction,
+                CoordinatorRequest::SendOffsets,
+                CoordinatorRequest::EndTransaction,
+                CoordinatorRequest::SendOffsets,
+                CoordinatorRequest::InitProducer,
+                CoordinatorRequest::FetchOffsets,
+                CoordinatorRequest::Join,
+                CoordinatorRequest::Heartbeat,
+            ];
+            let request = requests[draw % requests.len()];
+            cluster.hold(name, request, Awaits::OtherOwners, MovedOn::GaveUp);
+        }
         Fault::Crash | Fault::Freeze | Fault::Leave => {}
     }
 }
@@ -149,11 +172,18 @@ pub(crate) enum Fault {
     LostAnswer,
     /// The ends of its transactions reach the coordinator twice (facts 9.7).
     DuplicatedEnd,
+    /// Its requests to coordinators and their answers are slow for a while: others overtake them.
+    Delay,
+    /// A request to a coordinator arrives after it gave up on it, or sent it again, and went on.
+    Hold,
+    /// A request to a coordinator is under way when it dies or freezes, and arrives after others
+    /// have asked for the offsets of its partitions.
+    Overtake,
 }
 
 impl Fault {
     /// All, as they are drawn.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Crash,
         Self::Freeze,
         Self::Fence,
@@ -162,5 +192,8 @@ impl Fault {
         Self::Leave,
         Self::LostAnswer,
         Self::DuplicatedEnd,
+        Self::Delay,
+        Self::Hold,
+        Self::Overtake,
     ];
 }

@@ -88,6 +88,7 @@ impl World {
             },
             time: TimeSettings::default(),
             incarnation: self.next_incarnation,
+            session_timeout: ClientSettings::new(topology::APP, name, 0).session_timeout,
             mutant: self.scenario.mutant,
         };
         let log = self.cluster.log(client);

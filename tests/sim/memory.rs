@@ -6,7 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duratio
 use tidemill::{
     dsl::{Source, TopologyBuilder},
     formats::Utf8,
-    record::TopicName,
+    operators::{TimerFunction, Timers},
+    record::{Timestamp, TopicName},
     runtime::{
         Guarantee, StateSettings, StatusBoard, TimeSettings, TopicAdmin, TopicSpec,
         epoch::EpochLimits,
@@ -18,6 +19,7 @@ use tidemill::{
         stream_thread::{Step, StreamThread, ThreadSettings},
     },
     testing::{ClientSettings, Delay, SimCluster, SimDisk, SimLog, SimSettings},
+    time::TimerDomain,
     topology::{Topology, plan_topics},
 };
 
@@ -55,6 +57,46 @@ fn topology() -> Topology {
     builder.build().unwrap()
 }
 
+/// As [`topology`], with a timer per short key that is far from due.
+fn topology_with_timers() -> Topology {
+    let builder = TopologyBuilder::new(APP);
+    builder
+        .stream(Source::new(INPUT, Utf8, Utf8))
+        .group_by_key()
+        .keyed_timer("last", TimerDomain::ProcessingTime, Utf8, Reminded)
+        .to(OUTPUT, Utf8, Utf8);
+    builder.build().unwrap()
+}
+
+struct Reminded;
+
+impl TimerFunction for Reminded {
+    type Key = String;
+    type Value = String;
+    type State = String;
+    type Output = String;
+
+    fn on_element(
+        &self,
+        key: &String,
+        value: String,
+        state: &mut Option<String>,
+        timers: &mut Timers,
+    ) -> Option<String> {
+        let count = state.as_deref().and_then(|state| state.split(' ').next()?.parse().ok());
+        let count: u64 = count.unwrap_or(0) + 1;
+        if key.len() < 40 && count == 1 {
+            timers.set(Timestamp(timers.now().0 + HOUR.as_millis() as i64));
+        }
+        *state = Some(format!("{count} {value}"));
+        Some(count.to_string())
+    }
+
+    fn on_timer(&self, _: &String, _: &mut Option<String>, _: &mut Timers) -> Option<String> {
+        None
+    }
+}
+
 /// What a run saw.
 #[derive(Debug, Default)]
 struct Seen {
@@ -82,6 +124,10 @@ fn limits() -> EpochLimits {
 }
 
 fn run(seed: u64, mutant: Mutant) -> Seen {
+    run_on(&topology(), seed, mutant)
+}
+
+fn run_on(topology: &Topology, seed: u64, mutant: Mutant) -> Seen {
     let settings = SimSettings {
         // Commits and markers are slow: epochs pile up behind them.
         request_latency: Delay::between(5 * MS, 60 * MS),
@@ -89,8 +135,8 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
         ..SimSettings::quiet()
     };
     let cluster = SimCluster::new(seed, settings);
-    let infos = make_topics(&cluster);
-    let plan = InstancePlan::resolve(&topology(), APP, "i0", &infos).unwrap();
+    let infos = make_topics(&cluster, topology);
+    let plan = InstancePlan::resolve(topology, APP, "i0", &infos).unwrap();
     let stores = Box::new(SimDisk::default());
     let restorer =
         SharedRestorer(Rc::new(RefCell::new(Restorer::new(cluster.restore_log("i0"), stores))));
@@ -108,6 +154,7 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
         },
         time: TimeSettings::default(),
         incarnation: 1,
+        session_timeout: ClientSettings::new(APP, "i0", 0).session_timeout,
         mutant,
     };
     let mut thread = StreamThread::new(
@@ -122,7 +169,10 @@ fn run(seed: u64, mutant: Mutant) -> Seen {
     drive(&cluster, &mut thread, &restorer, &expected)
 }
 
-fn make_topics(cluster: &SimCluster) -> BTreeMap<TopicName, tidemill::runtime::TopicInfo> {
+fn make_topics(
+    cluster: &SimCluster,
+    topology: &Topology,
+) -> BTreeMap<TopicName, tidemill::runtime::TopicInfo> {
     let external = [(INPUT.to_owned(), PARTITIONS), (OUTPUT.to_owned(), PARTITIONS)];
     let topic = |name: &str, partitions, config| TopicSpec {
         name: name.into(),
@@ -132,7 +182,7 @@ fn make_topics(cluster: &SimCluster) -> BTreeMap<TopicName, tidemill::runtime::T
     };
     let mut specs: Vec<TopicSpec> =
         external.iter().map(|(name, count)| topic(name, *count, BTreeMap::new())).collect();
-    let planned = plan_topics(&topology(), APP, &external.into_iter().collect(), 1).unwrap();
+    let planned = plan_topics(topology, APP, &external.into_iter().collect(), 1).unwrap();
     specs.extend(planned.internal.iter().map(|t| topic(&t.name, t.partitions, t.config.clone())));
     let mut admin = cluster.admin();
     admin.create(&specs).unwrap();
@@ -214,7 +264,7 @@ fn drive(
 fn look(thread: &StreamThread<SimLog, SharedRestorer>, seen: &mut Seen) {
     let (used, budget) = (thread.memory(), thread.memory_budget());
     let bounds = [
-        ("cache", used.cache, budget.cache),
+        ("cache", used.cache + used.timers, CACHE),
         ("changes", used.changes(), budget.changes_max()),
         ("outputs", used.outputs, budget.outputs_max()),
     ];
@@ -224,6 +274,7 @@ fn look(thread: &StreamThread<SimLog, SharedRestorer>, seen: &mut Seen) {
         }
     }
     seen.highest.cache = seen.highest.cache.max(used.cache);
+    seen.highest.timers = seen.highest.timers.max(used.timers);
     seen.highest.outputs = seen.highest.outputs.max(used.outputs);
     seen.highest.layers = seen.highest.layers.max(used.layers);
     seen.highest.spilling = seen.highest.spilling.max(used.spilling);
@@ -243,6 +294,18 @@ fn a_hostile_load_stays_within_the_bounds_and_is_processed() {
         assert!(seen.changes > SPILL && seen.highest.cache > CACHE / 2, "seed {seed}: {seen:?}");
     }
     assert!(waits > 0, "nothing ever waited");
+}
+
+#[test]
+fn timers_take_their_place_from_the_cache() {
+    for seed in 0..4 {
+        let seen = run_on(&topology_with_timers(), seed, Mutant::None);
+        assert_eq!(seen.over, None, "seed {seed}: {seen:?}");
+        assert_eq!(seen.wrong, [] as [String; 0], "seed {seed}: {seen:?}");
+        // Both are there, else it would show nothing.
+        let highest = seen.highest;
+        assert!(highest.timers > CACHE / 5 && highest.cache > CACHE / 3, "seed {seed}: {seen:?}");
+    }
 }
 
 #[cfg(feature = "mutants")]

@@ -23,10 +23,11 @@ impl World {
         if self.scenario.purge.is_none() {
             return;
         }
-        let partitions = self.cluster.committed_records(POSTINGS);
-        self.postings.resize(partitions.len(), (Offset(0), vec![]));
+        self.following.borrow_mut().follow(&self.cluster);
+        let partitions = self.cluster.partitions(POSTINGS);
+        self.postings.resize(partitions as usize, (Offset(0), vec![]));
         self.report.purged = 0;
-        for (index, records) in partitions.into_iter().enumerate() {
+        for index in 0..self.postings.len() {
             let at = TopicPartition::new(POSTINGS, index as i32);
             let start = self.cluster.bounds(&at).map_or(Offset(0), |bounds| bounds.start);
             self.report.purged += start.0;
@@ -40,11 +41,9 @@ impl World {
                 self.report.problems.push(problem);
             }
             let (next, seen) = &mut self.postings[index];
-            let known = *next;
-            for record in records.into_iter().filter(|record| record.offset >= known) {
-                *next = record.offset.next();
-                seen.push(Seen { key: text(&record.key), value: text(&record.value) });
-            }
+            *next = self.cluster.visit_committed(&at, *next, |key, value| {
+                seen.push(Seen { key: text(key), value: text(value) });
+            });
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tidemill::runtime::{Guarantee, mutants::Mutant};
+use tidemill::{
+    runtime::{Guarantee, mutants::Mutant},
+    testing::FaultKind,
+};
 
 use crate::{faults::Fault, oracle::Verdict};
 
@@ -15,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) transfers: u64,
     /// Faults to be made.
     pub(crate) faults: usize,
+    /// Their kinds.
+    pub(crate) kinds: &'static [Fault],
     /// Overlapping epochs.
     pub(crate) pipelining: bool,
     /// What is guaranteed.
@@ -27,6 +32,8 @@ pub(crate) struct Scenario {
     pub(crate) duplicates: f64,
     /// The chance that a marker comes late.
     pub(crate) slow_markers: f64,
+    /// Whether the oracle is asked; not where only the digests of a run are compared.
+    pub(crate) judged: bool,
     /// A readable trace.
     pub(crate) trace: bool,
     /// `max.message.bytes` of the output topic, which the instances do not know of.
@@ -42,12 +49,14 @@ impl Scenario {
             seed,
             transfers: 500,
             faults: 6,
+            kinds: &Fault::ALL,
             pipelining: seed % 2 == 1,
             guarantee: Guarantee::ExactlyOnce,
             mutant: Mutant::None,
             patience: Duration::from_secs(600),
             duplicates: 0.01,
             slow_markers: 0.01,
+            judged: true,
             trace: false,
             unknown_limit: None,
             purge: None,
@@ -70,12 +79,18 @@ pub(crate) struct Report {
     pub(crate) resolved: u64,
     /// Dead owners fenced.
     pub(crate) takeovers: u64,
-    /// A number that differs when anything differed.
+    /// The digest of all that happened, in order: it differs when anything did.
     pub(crate) fingerprint: u64,
+    /// The digest of all logs as they were in the end.
+    pub(crate) logs: u64,
+    /// Faults that took effect, by what the cluster saw of them.
+    pub(crate) kinds: BTreeMap<FaultKind, u64>,
     /// What went wrong besides the oracle's verdict.
     pub(crate) problems: Vec<String>,
     /// Virtual time that it took.
     pub(crate) virtual_time: Duration,
+    /// Steps that its instances took.
+    pub(crate) steps: u64,
     /// Records of the repartition topic that were deleted, control records too.
     pub(crate) purged: i64,
 }

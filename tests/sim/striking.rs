@@ -13,6 +13,9 @@ use crate::{
     world::{MS, World},
 };
 
+/// How long a zombie-to-be waits for its request to be sent.
+const ZOMBIE: Duration = Duration::from_secs(3);
+
 impl World {
     /// Faults are spread over the time in which input is fed.
     pub(crate) fn fault_times(&mut self) -> Vec<Duration> {
@@ -28,7 +31,8 @@ impl World {
         if self.instances.is_empty() {
             return;
         }
-        let fault = Fault::ALL[self.rng.usize(..Fault::ALL.len())];
+        let kinds = self.scenario.kinds;
+        let fault = kinds[self.rng.usize(..kinds.len())];
         let phase = PHASES[self.rng.usize(..PHASES.len())];
         let free = |i: &usize| self.instances[*i].armed.borrow().is_none();
         let free: Vec<usize> = (0..self.instances.len()).filter(free).collect();
@@ -48,7 +52,8 @@ impl World {
             _ => {}
         }
         let until = now.mono + Duration::from_secs(3);
-        let armed = Armed { fault, phase, until, skip: self.rng.u8(..3) };
+        let (skip, draw) = (self.rng.u8(..3), self.rng.usize(..40));
+        let armed = Armed { fault, phase, until, skip, draw };
         *self.instances[index].armed.borrow_mut() = Some(armed);
     }
 
@@ -58,8 +63,12 @@ impl World {
         for (index, instance) in self.instances.iter().enumerate() {
             for (fault, phase) in instance.made.borrow_mut().drain(..) {
                 *self.report.met.entry((fault, phase)).or_default() += 1;
-                if fault == Fault::Leave {
-                    due.push((index, None));
+                match fault {
+                    Fault::Leave => due.push((index, None)),
+                    Fault::Overtake => {
+                        self.zombies.push((instance.name.clone(), now.mono + ZOMBIE))
+                    }
+                    _ => {}
                 }
             }
             let armed = *instance.armed.borrow();
@@ -71,29 +80,59 @@ impl World {
                 if between || now.mono >= armed.until {
                     *instance.armed.borrow_mut() = None;
                     *self.report.met.entry((armed.fault, shown)).or_default() += 1;
-                    due.push((index, Some(armed.fault)));
+                    due.push((index, Some(armed)));
                 }
             }
         }
         for (index, fault) in due.into_iter().rev() {
-            if let Some(fault) = fault {
+            if let Some(Armed { fault, .. }) = fault {
                 self.cluster.note(&self.instances[index].name, &format!("FAULT {fault:?}"));
             }
-            match fault {
+            match fault.map(|armed| armed.fault) {
                 None | Some(Fault::Leave) => {
                     let leave = self.rng.bool();
                     self.instances[index].thread.stop(leave);
                 }
                 Some(Fault::Crash) => self.crash(index, now),
                 Some(Fault::Freeze) => {
-                    self.cluster.freeze(&self.instances[index].name);
-                    let until = now.mono + MS * self.rng.u32(50..15_000);
-                    self.instances[index].frozen_until = Some(until);
+                    let span = MS * self.rng.u32(50..15_000);
+                    self.freeze(index, now.mono + span);
                 }
-                Some(fault) => {
-                    let draw = self.rng.usize(..30);
-                    strike(&self.cluster, &self.instances[index].name, fault, draw);
+                Some(kind) => {
+                    let name = &self.instances[index].name;
+                    if kind == Fault::Overtake {
+                        self.zombies.push((name.clone(), now.mono + ZOMBIE));
+                    }
+                    strike(&self.cluster, name, kind, fault.map_or(0, |armed| armed.draw));
                 }
+            }
+        }
+        self.end_zombies(now);
+    }
+
+    fn freeze(&mut self, index: usize, until: Duration) {
+        self.cluster.freeze(&self.instances[index].name);
+        self.instances[index].frozen_until = Some(until);
+    }
+
+    /// Who has a request on its way that is held back dies now, or freezes for longer than its
+    /// session.
+    fn end_zombies(&mut self, now: Now) {
+        for (name, until) in std::mem::take(&mut self.zombies) {
+            let held = self.cluster.holds_back(&name);
+            let index = self.instances.iter().position(|i| i.name == name);
+            let Some(index) = index.filter(|i| self.instances[*i].frozen_until.is_none()) else {
+                continue;
+            };
+            if !held && now.mono < until {
+                self.zombies.push((name, until));
+            } else if held && self.rng.bool() {
+                self.cluster.note(&name, "dies with a request on its way");
+                self.crash(index, now);
+            } else if held {
+                self.cluster.note(&name, "freezes with a request on its way");
+                let span = MS * self.rng.u32(6_500..15_000);
+                self.freeze(index, now.mono + span);
             }
         }
     }

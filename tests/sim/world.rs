@@ -4,6 +4,7 @@
 //! `ending` tells when it is over.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::Duration,
@@ -21,6 +22,7 @@ use tidemill::{
 
 use crate::{
     faults::Crashed,
+    following::Following,
     instances::Instance,
     oracle::Seen,
     scenario::{Report, Scenario},
@@ -42,6 +44,9 @@ pub(crate) struct World {
     pub(crate) fed: u64,
     /// See [`crate::purge`].
     pub(crate) postings: Vec<(Offset, Vec<Seen>)>,
+    pub(crate) following: RefCell<Following>,
+    /// Instances that end once a request of theirs is held back, and until when they may.
+    pub(crate) zombies: Vec<(String, Duration)>,
 }
 
 /// A millisecond.
@@ -114,12 +119,17 @@ impl World {
                 resolved: 0,
                 takeovers: 0,
                 fingerprint: 0,
+                logs: 0,
+                kinds: BTreeMap::new(),
                 problems: vec![],
                 virtual_time: Duration::ZERO,
                 purged: 0,
+                steps: 0,
             },
             fed: 0,
             postings: vec![],
+            following: RefCell::default(),
+            zombies: vec![],
             scenario,
         };
         world.start("i0");
@@ -229,6 +239,10 @@ impl World {
             if instance.frozen_until.is_some() {
                 continue;
             }
+            // Now and then the machine has no time for it.
+            if self.rng.u8(..4) == 0 {
+                continue;
+            }
             let restored_first = self.rng.bool();
             if restored_first {
                 instance.restorer.0.borrow_mut().step(now, now.mono);
@@ -284,9 +298,12 @@ impl World {
     }
 
     fn advance(&mut self, now: Now) {
+        self.report.steps += 1;
         // Mostly to the next event; at times a little further, so that several are due at once.
-        let next = self.cluster.next_wakeup().unwrap_or(now.mono + 5 * MS);
-        let next = next.max(now.mono + Duration::from_micros(200)).min(now.mono + 5 * MS);
+        let input_is_fed = self.fed == self.scenario.transfers;
+        let longest = now.mono + if input_is_fed { 25 * MS } else { 5 * MS };
+        let next = self.cluster.next_wakeup().unwrap_or(longest);
+        let next = next.max(now.mono + Duration::from_micros(200)).min(longest);
         let extra = if self.rng.u8(..4) == 0 { self.rng.u64(..3_000) } else { 0 };
         self.cluster.advance_to(next + Duration::from_micros(extra));
     }

@@ -95,6 +95,12 @@ impl Consumer {
         taken
     }
 
+    /// Messages that were fetched and not taken, and whatever else waits in the queue.
+    pub(in crate::kafka) fn queued(&self) -> u64 {
+        // SAFETY: the queue is alive.
+        unsafe { sys::rd_kafka_queue_length(self.queue.raw()) as u64 }
+    }
+
     /// Commits offsets with this consumer's membership.
     pub(in crate::kafka) fn committer(&self, wake: &Arc<Wake>) -> Committer {
         Committer::new(&self.client, wake)

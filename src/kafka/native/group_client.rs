@@ -56,13 +56,15 @@ impl GroupClient {
         self.client.take_errors()
     }
 
-    /// The group's stable committed offsets, one answer per partition that the coordinator knows.
-    /// An open transaction on a partition is that partition's error at once: of librdkafka's ways
-    /// to ask this is the only one that does not ask again by itself until its time is over.
+    /// The group's committed offsets, one answer per partition that the coordinator knows. Where
+    /// `stable` ones are wanted (only a mutant wants others), an open transaction on a partition
+    /// is that partition's error at once: of librdkafka's ways to ask this is the only one that
+    /// does not ask again by itself until its time is over.
     pub(in crate::kafka) fn committed(
         &self,
         group: &str,
         partitions: &[TopicPartition],
+        stable: bool,
         timeout: Duration,
     ) -> Result<Vec<(CommittedOffset, i32)>, Error> {
         let name = CString::new(group)
@@ -70,7 +72,9 @@ impl GroupClient {
         let list = PartitionList::of(partitions)?;
         let api = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
         let answer = ask(self.handle(), api, timeout, |options, queue| {
-            options.require_stable()?;
+            if stable {
+                options.require_stable()?;
+            }
             // SAFETY: name and list are alive and copied into the question, which is copied into
             // the request and destroyed once; handle, options and queue are alive.
             unsafe {

@@ -4,6 +4,7 @@
 //! anything: it calls, converts, and owns what librdkafka gives out.
 #![allow(unsafe_code)]
 
+mod allocator;
 mod ask;
 mod batch;
 mod client;
@@ -19,6 +20,7 @@ mod queue;
 mod record_buffer;
 mod wake;
 
+pub(in crate::kafka) use allocator::keep_less;
 pub(in crate::kafka) use ask::{Handle, Met, drain_main_queue};
 pub(in crate::kafka) use batch::{Batch, PartitionError};
 pub(in crate::kafka) use client::{Rebalance, RebalanceKind};

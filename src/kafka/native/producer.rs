@@ -117,6 +117,12 @@ impl Producer {
         }
     }
 
+    /// Records without a delivery report that was taken.
+    pub(in crate::kafka) fn queued(&self) -> u64 {
+        // SAFETY: the handle is alive.
+        u64::try_from(unsafe { sys::rd_kafka_outq_len(self.client.raw()) }).unwrap_or(0)
+    }
+
     /// Client-wide errors since the last call.
     pub(in crate::kafka) fn errors(&self) -> ClientErrors {
         self.client.take_errors()

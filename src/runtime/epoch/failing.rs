@@ -140,7 +140,10 @@ impl EpochMachine {
         tracing::warn!(%lane, ?call, %failure, ?recovery, "recovering");
         match recovery {
             Recovery::RetryCall => {}
-            Recovery::Abort | Recovery::GiveUpTasks | Recovery::StopTask => {
+            Recovery::Abort
+            | Recovery::GiveUpTasks
+            | Recovery::RenewMembership
+            | Recovery::StopTask => {
                 // The older epoch may be committing: then only the younger one falls.
                 self.fail_from(self.first_undecided(), failure.reason());
             }

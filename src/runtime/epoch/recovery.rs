@@ -22,7 +22,8 @@
 //!
 //! Beside calls: partitions lost give up their tasks (EOS-7); a record, an operator or a position
 //! that is gone stops the process at that record (ERR-1); a transaction that is complete without
-//! its marker (facts 9.6) stops the task alone; a twin or a dead client stops the process.
+//! its marker (facts 9.6) stops the task alone; a fenced instance id makes the thread look who has
+//! it and join anew; a live twin or a dead client stops the process.
 
 use crate::runtime::{FatalCause, ReadFailure, TransactionFailure, restore::RestoreError};
 
@@ -66,6 +67,8 @@ pub enum Failed<'a> {
     MarkerMissing,
     /// The connection.
     Connection(&'a FatalCause),
+    /// Another live process has this thread's instance id.
+    Twin,
 }
 
 /// What is done about it.
@@ -83,6 +86,9 @@ pub enum Recovery {
     Resolve,
     /// Start no commit any more, abort what is open, give the tasks up (EOS-7).
     GiveUpTasks,
+    /// Give the tasks up, look who holds the instance id, and join anew with a fresh client;
+    /// [`Failed::Twin`] is what comes where another live process holds it.
+    RenewMembership,
     /// Stop this task, with its reason; it writes nothing more. The others go on.
     StopTask,
     /// Stop the process, with the reason: going on could only make it worse.
@@ -95,6 +101,7 @@ pub fn recover(failed: &Failed<'_>) -> Recovery {
         Failed::Call(call, failure) => of_call(*call, failure),
         Failed::PartitionsLost => Recovery::GiveUpTasks,
         Failed::MarkerMissing => Recovery::StopTask,
+        Failed::Connection(FatalCause::FencedInstanceId(_)) => Recovery::RenewMembership,
         // After a mismatch, too: the offsets may have been read before the last commit of the
         // previous owner. Asked again a few times, by whoever keeps the count.
         Failed::OffsetsUnavailable
@@ -102,10 +109,11 @@ pub fn recover(failed: &Failed<'_>) -> Recovery {
         | Failed::Restore(RestoreError::EpochMismatch { .. }) => Recovery::RetryCall,
         Failed::Restore(RestoreError::State(_) | RestoreError::Unreadable { .. })
         | Failed::Processing
+        | Failed::Twin
         | Failed::Read(ReadFailure::OutOfRange | ReadFailure::UnknownPartition)
-        | Failed::Connection(
-            FatalCause::FencedInstanceId(_) | FatalCause::Unauthorized(_) | FatalCause::Other(_),
-        ) => Recovery::StopProcess,
+        | Failed::Connection(FatalCause::Unauthorized(_) | FatalCause::Other(_)) => {
+            Recovery::StopProcess
+        }
     }
 }
 
@@ -215,12 +223,11 @@ mod tests {
         }
         let other = ReadFailure::Other(words());
         assert_eq!(recover(&Failed::Read(&other)), Recovery::RetryCall);
-        for cause in [
-            FatalCause::FencedInstanceId(words()),
-            FatalCause::Unauthorized(words()),
-            FatalCause::Other(words()),
-        ] {
+        for cause in [FatalCause::Unauthorized(words()), FatalCause::Other(words())] {
             assert_eq!(recover(&Failed::Connection(&cause)), Recovery::StopProcess, "{cause:?}");
         }
+        let fenced = FatalCause::FencedInstanceId(words());
+        assert_eq!(recover(&Failed::Connection(&fenced)), Recovery::RenewMembership);
+        assert_eq!(recover(&Failed::Twin), Recovery::StopProcess);
     }
 }

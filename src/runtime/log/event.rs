@@ -3,8 +3,8 @@
 use crate::{
     record::{Offset, TopicPartition},
     runtime::{
-        BlockerReport, CommittedOffset, Delivery, Lane, Member, OffsetsUnavailable, RequestId,
-        TopicInfo, TransactionFailure,
+        BlockerReport, CommittedOffset, Delivery, Lane, Member, Namesake, OffsetsUnavailable,
+        RequestId, TopicInfo, TransactionFailure,
     },
 };
 
@@ -18,7 +18,7 @@ pub enum Isolation {
 }
 
 /// The offsets between which a partition can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartitionBounds {
     /// The first offset that still exists.
     pub start: Offset,
@@ -29,7 +29,7 @@ pub struct PartitionBounds {
 }
 
 /// What the log tells a stream thread.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum Event<B> {
     /// Fetched records.
     Records(B),
@@ -56,6 +56,13 @@ pub enum Event<B> {
         id: RequestId,
         /// Its members; `Ok(None)` while it rebalances.
         result: Result<Option<Vec<Member>>, String>,
+    },
+    /// Answer to [`Request::FindNamesake`].
+    Namesake {
+        /// Which question.
+        id: RequestId,
+        /// Who holds the instance id; `Ok(None)` where nobody does.
+        result: Result<Option<Namesake>, String>,
     },
     /// Answer to [`Request::CommittedOffsets`].
     CommittedOffsets {
@@ -146,7 +153,7 @@ pub enum Event<B> {
 }
 
 /// Why a partition cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReadFailure {
     /// The position does not exist any more (or not yet): never skipped silently.
     OutOfRange,
@@ -157,9 +164,10 @@ pub enum ReadFailure {
 }
 
 /// Why a connection is unusable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FatalCause {
-    /// Another process has joined with this `group.instance.id`.
+    /// The group gave this `group.instance.id` to another membership: another process's, or an
+    /// older one that a coordinator came back with. [`Request::Renew`] joins anew.
     FencedInstanceId(String),
     /// The broker refuses this client.
     Unauthorized(String),

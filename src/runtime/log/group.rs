@@ -7,7 +7,7 @@ use crate::record::{Offset, TopicPartition};
 ///
 /// A transaction without it is not fenced by the group (EOS-3), so it cannot be built with a
 /// negative generation or without a member id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupMetadata {
     generation: i32,
     member_id: String,
@@ -37,7 +37,7 @@ impl GroupMetadata {
 }
 
 /// An offset to commit: the next record to read, with the engine's metadata string.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OffsetCommit {
     /// The input partition.
     pub partition: TopicPartition,
@@ -48,7 +48,7 @@ pub struct OffsetCommit {
 }
 
 /// A stable committed offset as the group has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommittedOffset {
     /// The input partition.
     pub partition: TopicPartition,
@@ -59,7 +59,7 @@ pub struct CommittedOffset {
 }
 
 /// Why a question about offsets has no answer now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum OffsetsUnavailable {
     /// A transaction on one of the partitions is undecided (KIP-447's barrier).
     Unstable,
@@ -68,7 +68,7 @@ pub enum OffsetsUnavailable {
 }
 
 /// A current member of the consumer group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
     /// `group.instance.id`, where it has one.
     pub instance_id: Option<String>,
@@ -76,8 +76,30 @@ pub struct Member {
     pub partitions: Vec<TopicPartition>,
 }
 
+/// The member that holds this thread's instance id, as the coordinator has it now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Namesake {
+    /// The member id that the coordinator gave it.
+    pub member_id: String,
+    /// Whose it is.
+    pub process: Standing,
+}
+
+/// A process, seen from the one that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// The asker itself, under an earlier membership or this one.
+    Ours,
+    /// One that started before the asker did, as clocks tell.
+    Older,
+    /// One that started after the asker did.
+    Newer,
+    /// It does not say when it started.
+    Unknown,
+}
+
 /// An open transaction that blocks a partition, as the broker describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Blocker {
     /// The producer id that holds back the partition.
     pub producer_id: i64,
@@ -92,7 +114,7 @@ pub struct Blocker {
 }
 
 /// A transaction's state as its coordinator describes it (KIP-664's names).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransactionState {
     /// Open.
     Ongoing,
@@ -107,7 +129,7 @@ pub enum TransactionState {
 }
 
 /// Who blocks a partition, and who is in the group: what a fencing decision needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BlockerReport {
     /// The partition asked about.
     pub partition: TopicPartition,

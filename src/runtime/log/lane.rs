@@ -50,7 +50,7 @@ impl fmt::Display for Lane {
 
 /// What happened to a transaction call, with the broker's or the client's words, error code first.
 /// What is done about it is decided in `epoch::recovery`, nowhere else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TransactionFailure {
     /// The client says that the same call may be made again: the coordinator moves, loads, is away,
     /// or the last transaction's markers are under way.
@@ -129,7 +129,7 @@ impl fmt::Display for TransactionFailure {
 }
 
 /// What was acknowledged since the transaction began.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Delivery {
     /// The highest acknowledged offset per partition written.
     pub last_offsets: Vec<(TopicPartition, Offset)>,
@@ -138,7 +138,7 @@ pub struct Delivery {
 }
 
 /// A record that the broker did not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefusedRecord {
     /// The tag given to [`Log::produce`].
     pub tag: u64,

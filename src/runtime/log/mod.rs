@@ -18,8 +18,8 @@ mod seam;
 
 pub use event::{Event, FatalCause, Isolation, PartitionBounds, ReadFailure};
 pub use group::{
-    Blocker, BlockerReport, CommittedOffset, GroupMetadata, Member, OffsetCommit,
-    OffsetsUnavailable, TransactionState,
+    Blocker, BlockerReport, CommittedOffset, GroupMetadata, Member, Namesake, OffsetCommit,
+    OffsetsUnavailable, Standing, TransactionState,
 };
 pub use lane::{Delivery, Lane, RefusedRecord, TransactionFailure};
 pub use request::{Request, RequestId};

@@ -9,7 +9,7 @@ use crate::{
 pub type RequestId = u64;
 
 /// What a stream thread asks of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Join the group, subscribed to the lead topics.
     Join {
@@ -23,6 +23,16 @@ pub enum Request {
     /// Ask who is in the group, and what it assigned to whom; answered by
     /// [`Event::GroupDescribed`].
     DescribeGroup {
+        /// Names the question.
+        id: RequestId,
+    },
+    /// Join anew, with a fresh client, in place of a membership that came to its end with
+    /// [`FatalCause::FencedInstanceId`](crate::runtime::FatalCause). Nothing of the old one is delivered any more; what it
+    /// had is lost, and released before this is asked.
+    Renew,
+    /// Ask which member of the group holds this thread's instance id; answered by
+    /// [`Event::Namesake`].
+    FindNamesake {
         /// Names the question.
         id: RequestId,
     },

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a restore asks of its reader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RestoreRequest {
     /// Ask for the changelog's bounds; answered by [`RestoreEvent::Bounds`].
     Bounds {
@@ -30,7 +30,7 @@ pub enum RestoreRequest {
 }
 
 /// What a restore is told.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum RestoreEvent<B> {
     /// Answer to [`RestoreRequest::Bounds`].
     Bounds {
@@ -68,4 +68,9 @@ pub trait RestoreLog {
 
     /// The next event, waiting for it until `deadline` at the latest.
     fn poll(&mut self, deadline: Duration) -> Option<RestoreEvent<Self::Batch>>;
+
+    /// Records that wait in the client; none where nobody counts them.
+    fn queued(&self) -> u64 {
+        0
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     record::{OutputRecord, RecordBatch, Timestamp},
-    runtime::{Event, GroupMetadata, Lane, Request},
+    runtime::{Event, GroupMetadata, Lane, Request, memory::QueuedRecords},
 };
 
 /// The time as a step sees it: an argument, never asked for inside.
@@ -36,6 +36,11 @@ pub trait Log {
     /// deadline. `want_records` is false while the thread cannot take more input: membership and
     /// outcomes are still served.
     fn poll(&mut self, deadline: Duration, want_records: bool) -> Option<Event<Self::Batch>>;
+
+    /// Records that wait in the client's queues; none where nobody counts them.
+    fn queued(&self) -> QueuedRecords {
+        QueuedRecords::default()
+    }
 
     /// The current membership; `None` while there is none that may commit (EOS-3).
     fn group(&self) -> Option<GroupMetadata>;

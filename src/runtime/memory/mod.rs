@@ -9,6 +9,8 @@ mod client;
 mod plan;
 mod thread_budget;
 
-pub use client::{ClientMemory, QueueLimit};
+pub use client::{ClientMemory, QueueLimit, QueuedRecords, queued_bytes};
 pub use plan::{LIMIT_MIN, MemoryError, MemoryOverrides, MemoryPlan, default_limit};
-pub use thread_budget::{MemoryUse, ThreadBudget};
+pub use thread_budget::{Held, MemoryUse, ThreadBudget};
+
+pub use crate::state::SharedMemory;

@@ -211,6 +211,7 @@ impl MemoryPlan {
     /// The client's queues.
     pub fn client(&self) -> ClientMemory {
         ClientMemory {
+            limit: self.limit,
             fetch: QueueLimit::of(self.fetch / 4),
             produce: QueueLimit::of(self.produce / 2),
             restore: QueueLimit::of(self.restore_queue()),
@@ -228,19 +229,29 @@ impl MemoryPlan {
         self.restore - 3 * self.restore_queue()
     }
 
-    /// Every part, by name, for the log and the metrics: of the process.
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
-        let all = |bytes: u64| bytes * self.threads;
+    /// The parts of one thread, by name.
+    pub fn thread_parts(&self) -> [(&'static str, u64); 6] {
         [
-            ("cache", all(self.cache)),
-            ("layers", all(self.layers)),
-            ("epochs", all(self.epochs)),
-            ("byte-store", self.byte_store),
-            ("fetch", all(self.fetch)),
-            ("produce", all(self.produce)),
-            ("restore", all(self.restore)),
-            ("reserve", self.reserve),
+            ("cache", self.cache),
+            ("layers", self.layers),
+            ("epochs", self.epochs),
+            ("fetch", self.fetch),
+            ("produce", self.produce),
+            ("restore", self.restore),
         ]
+    }
+
+    /// The parts of the process beside those of its threads, by name.
+    pub fn shared_parts(&self) -> [(&'static str, u64); 2] {
+        [("byte-store", self.byte_store), ("reserve", self.reserve)]
+    }
+
+    /// Every part, by name, of the process.
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
+        let [cache, layers, epochs, fetch, produce, restore] =
+            self.thread_parts().map(|(part, bytes)| (part, bytes * self.threads));
+        let [byte_store, reserve] = self.shared_parts();
+        [cache, layers, epochs, byte_store, fetch, produce, restore, reserve]
     }
 }
 

@@ -1,5 +1,7 @@
 //! When a stream thread does something about its memory, and what it reports.
 
+use crate::state::SharedMemory;
+
 /// When a thread does something about its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadBudget {
@@ -38,6 +40,11 @@ impl ThreadBudget {
         self.wait_above().saturating_add(self.epoch + self.epoch / 2)
     }
 
+    /// What is free as long as no task is open: cache, layers, and the changes of two epochs.
+    pub fn lendable(&self) -> u64 {
+        self.cache.saturating_add(self.spill.saturating_add(self.epoch).saturating_mul(2))
+    }
+
     /// What outputs hold at most.
     pub fn outputs_max(&self) -> u64 {
         self.epoch.saturating_mul(4)
@@ -51,37 +58,72 @@ pub struct MemoryUse {
     pub cache: u64,
     /// The index of timers.
     pub timers: u64,
-    /// Overlays of epochs in progress.
-    pub overlays: u64,
+    /// Overlays of the epoch that runs.
+    pub running: u64,
+    /// Overlays of epochs that are sealed and not committed.
+    pub sealed: u64,
+    /// Outputs and changelog records that the client has not taken.
+    pub outputs: u64,
     /// Committed layers.
     pub layers: u64,
     /// Committed layers that are being written.
     pub spilling: u64,
-    /// Outputs and changelog records that the client has not taken.
-    pub outputs: u64,
+    /// Fetched records in the client.
+    pub fetch_queue: u64,
+    /// Fetched records with the thread.
+    pub fetched: u64,
+    /// Produced records in the client.
+    pub produce_queue: u64,
+    /// Changelog records in the client.
+    pub restore_queue: u64,
     /// Changes of restores that are not written.
     pub restore: u64,
     /// Of the byte stores of the process.
-    pub byte_store: u64,
+    pub byte_store: SharedMemory,
+}
+
+/// Something that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The part of the limit that bounds it, by the name that [`MemoryPlan::parts`] uses.
+    ///
+    /// [`MemoryPlan::parts`]: crate::runtime::memory::MemoryPlan::parts
+    pub part: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 impl MemoryUse {
-    /// Every part by its name.
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
+    /// What this thread holds, part by part.
+    pub fn held(&self) -> [Held; 12] {
+        let held = |part, what, bytes| Held { part, what, bytes };
         [
-            ("cache", self.cache),
-            ("timers", self.timers),
-            ("overlays", self.overlays),
-            ("layers", self.layers),
-            ("spilling", self.spilling),
-            ("outputs", self.outputs),
-            ("restore", self.restore),
-            ("byte-store", self.byte_store),
+            held("cache", "entries", self.cache),
+            held("cache", "timers", self.timers),
+            held("epochs", "running", self.running),
+            held("epochs", "sealed", self.sealed),
+            held("epochs", "outputs", self.outputs),
+            held("layers", "committed", self.layers),
+            held("layers", "frozen", self.spilling),
+            held("fetch", "queue", self.fetch_queue),
+            held("fetch", "taken", self.fetched),
+            held("produce", "queue", self.produce_queue),
+            held("restore", "queue", self.restore_queue),
+            held("restore", "changes", self.restore),
         ]
+    }
+
+    /// What it holds together with all other threads of the process.
+    pub fn shared(&self) -> [Held; 2] {
+        let held = |what, bytes| Held { part: "byte-store", what, bytes };
+        let SharedMemory { blocks, write_buffers } = self.byte_store;
+        [held("blocks", blocks), held("write-buffers", write_buffers)]
     }
 
     /// Overlays and layers.
     pub fn changes(&self) -> u64 {
-        self.overlays + self.layers + self.spilling
+        self.running + self.sealed + self.layers + self.spilling
     }
 }

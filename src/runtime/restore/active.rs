@@ -15,6 +15,9 @@ use crate::{
 /// back.
 const RETENTION_MARGIN_MS: i64 = 3_600_000;
 
+/// How long to wait before bounds that nobody knew are asked for again: a leader is being elected.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+
 /// A restore under way. What was read gathers in `chunk`; a full one is written beside the reader,
 /// with the positions that it leads to, so that a restore that was cut goes on from there.
 pub(super) struct Active {
@@ -22,7 +25,7 @@ pub(super) struct Active {
     pub(super) store: Box<dyn ByteStore>,
     pub(super) bounds: Option<PartitionBounds>,
     /// When the bounds are asked for again: nobody knew them.
-    pub(super) ask_at: Option<Duration>,
+    ask_at: Option<Duration>,
     pub(super) next: Offset,
     pub(super) marker: Option<EpochMarker>,
     chunk: ChangeLog,
@@ -31,6 +34,8 @@ pub(super) struct Active {
     /// Bytes of keys and values read.
     pub(super) bytes: u64,
     pub(super) whole: bool,
+    /// The store has been told that many writes come.
+    bulk: bool,
     /// Everything is read and checked; the last write is on its way.
     pub(super) finishing: bool,
 }
@@ -49,8 +54,19 @@ impl Active {
             records: 0,
             bytes: 0,
             whole: false,
+            bulk: false,
             finishing: false,
         }
+    }
+
+    /// Nobody knew the bounds: asks for them again after a moment.
+    pub(super) fn ask_later(&mut self, now: Now) {
+        self.ask_at = Some(now.mono + ASK_PAUSE);
+    }
+
+    /// Whether the bounds are asked for again now.
+    pub(super) fn asks_again(&mut self, now: Now) -> bool {
+        self.ask_at.take_if(|at| now.mono >= *at).is_some()
     }
 
     /// Takes one changelog record.
@@ -100,6 +116,11 @@ impl Active {
     /// Starts to write the chunk, after the one before.
     pub(super) fn write(&mut self, whole: bool, now: Now) -> Result<(), StateError> {
         self.end_write()?;
+        // One that is cut leaves nothing behind: a store is opened without.
+        if self.bulk == whole {
+            self.store.set_bulk(!whole)?;
+            self.bulk = !whole;
+        }
         let positions = Positions {
             changelog_next: self.next,
             changelog_topic_id: self.job.topic_id.clone(),

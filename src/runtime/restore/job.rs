@@ -3,7 +3,7 @@
 use crate::{
     record::{Offset, TopicPartition},
     runtime::plan::TaskId,
-    state::{ByteStore, EpochId, EpochMarker, StateError},
+    state::{ByteStore, EpochId, EpochMarker, SharedMemory, StateError},
 };
 
 /// What is to be restored.
@@ -92,6 +92,19 @@ pub enum RestoreError {
     },
 }
 
+/// What the restores of a thread hold, in bytes, roughly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoreMemory {
+    /// Changes that are read and not written.
+    pub changes: u64,
+    /// Of the changes, what is beyond the share of restores.
+    pub borrowed: u64,
+    /// Records in the client.
+    pub queue: u64,
+    /// What their stores share with all others of the process.
+    pub byte_store: SharedMemory,
+}
+
 /// Where a stream thread sends its restores, and hears of them.
 pub trait RestoreService {
     /// Starts a restore.
@@ -103,9 +116,14 @@ pub trait RestoreService {
     /// The next outcome.
     fn poll(&mut self) -> Option<RestoreOutcome>;
 
-    /// Bytes of changes that are read and not written; 0 where the service does not know.
-    fn held_bytes(&self) -> u64 {
-        0
+    /// Lets restores hold so many bytes beyond their share, until this is called again: a thread
+    /// without tasks needs little. What is taken back is written down soon, see
+    /// [`RestoreMemory::borrowed`].
+    fn lend(&mut self, _bytes: u64) {}
+
+    /// What restores hold; nothing where the service does not know.
+    fn memory(&self) -> RestoreMemory {
+        RestoreMemory::default()
     }
 }
 

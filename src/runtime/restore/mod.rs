@@ -12,5 +12,5 @@ mod pace;
 mod restorer;
 mod writing;
 
-pub use job::{RestoreError, RestoreJob, RestoreOutcome, RestoreService};
+pub use job::{RestoreError, RestoreJob, RestoreMemory, RestoreOutcome, RestoreService};
 pub use restorer::Restorer;

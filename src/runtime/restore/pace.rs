@@ -26,15 +26,16 @@ pub(super) struct Progress {
 
 impl Pace {
     /// What there is to say now: at most every few seconds, and only while something is restored.
+    /// `bytes` were read by all restores so far, those that have ended included.
     pub(super) fn look<'a>(
         &mut self,
         active: impl Iterator<Item = &'a Active>,
+        bytes: u64,
         now: Duration,
     ) -> Option<Progress> {
-        let (mut tasks, mut bytes, mut remaining) = (0, 0, 0);
+        let (mut tasks, mut remaining) = (0, 0);
         for active in active {
             tasks += 1;
-            bytes += active.bytes;
             remaining += active.bounds.map_or(0, |bounds| (bounds.end.0 - active.next.0).max(0));
         }
         if tasks == 0 {
@@ -61,8 +62,7 @@ impl Pace {
             return None;
         }
         self.looked = Some((now, bytes, remaining));
-        // Restores that ended in between take their bytes with them.
-        let mb_per_second = bytes.saturating_sub(bytes_then) as f64 / 1e6 / span.as_secs_f64();
+        let mb_per_second = (bytes - bytes_then) as f64 / 1e6 / span.as_secs_f64();
         let read = (remaining_then - remaining) as f64 / span.as_secs_f64();
         let eta = (read > 0.0).then(|| remaining as f64 / read);
         let eta = eta.and_then(|seconds| Duration::try_from_secs_f64(seconds.round()).ok());

@@ -9,10 +9,11 @@ use crate::{
     record::{Offset, RecordBatch, TopicPartition},
     runtime::{
         Now, PartitionBounds, ReadFailure, RestoreEvent, RestoreLog, RestoreRequest,
+        memory::queued_bytes,
         mutants::Mutant,
         plan::TaskId,
         restore::{
-            RestoreError, RestoreJob, RestoreOutcome,
+            RestoreError, RestoreJob, RestoreMemory, RestoreOutcome,
             active::{Active, is_valid, run_end},
             pace::{Pace, Progress},
         },
@@ -35,7 +36,11 @@ pub struct Restorer<R> {
     waiting: Vec<(RestoreJob, Duration, u32)>,
     outcomes: VecDeque<RestoreOutcome>,
     /// Read and not written, of all restores together (MEM-1).
-    pub(super) held_max: usize,
+    held_max: usize,
+    /// As much again for now.
+    lent: usize,
+    /// Bytes read by all restores so far.
+    read_bytes: u64,
     pace: Pace,
     mutant: Mutant,
 }
@@ -43,9 +48,6 @@ pub struct Restorer<R> {
 /// How often an open is tried again while the last owner of a store closes it.
 const OPEN_ATTEMPTS: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long to wait before bounds that nobody knew are asked for again: a leader is being elected.
-const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 impl<R: RestoreLog> Restorer<R> {
     /// A restorer without jobs.
@@ -57,6 +59,8 @@ impl<R: RestoreLog> Restorer<R> {
             waiting: vec![],
             outcomes: VecDeque::new(),
             held_max: HELD_BYTES,
+            lent: 0,
+            read_bytes: 0,
             pace: Pace::default(),
             mutant: Mutant::None,
         }
@@ -69,9 +73,34 @@ impl<R: RestoreLog> Restorer<R> {
         self
     }
 
+    /// Holds at most so many bytes more, until this is called again; see [`RestoreService::lend`].
+    ///
+    /// [`RestoreService::lend`]: crate::runtime::restore::RestoreService::lend
+    pub fn lend(&mut self, bytes: u64) {
+        self.lent = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// What may be held now.
+    pub(super) fn held_max(&self) -> usize {
+        self.held_max.saturating_add(self.lent)
+    }
+
     /// Bytes that are read and not written.
     pub fn held_bytes(&self) -> usize {
         self.active.values().map(Active::held_bytes).sum()
+    }
+
+    /// What is held, here and in the client.
+    pub fn memory(&self) -> RestoreMemory {
+        let sum = |of: fn(&Active) -> u64| self.active.values().map(of).sum::<u64>();
+        let mean = sum(|active| active.bytes).checked_div(sum(|active| active.records));
+        let shared = self.active.values().next().map(|active| active.store.shared_memory());
+        RestoreMemory {
+            changes: self.held_bytes() as u64,
+            borrowed: self.held_bytes().saturating_sub(self.held_max) as u64,
+            queue: queued_bytes(self.log.queued(), mean.unwrap_or(0)),
+            byte_store: shared.unwrap_or_default(),
+        }
     }
 
     /// Breaks a rule on purpose.
@@ -116,8 +145,14 @@ impl<R: RestoreLog> Restorer<R> {
             }
         }
         self.end_writes();
-        self.ask_again(now);
-        let step_max = STEP_BYTES.min(self.held_max / 4).max(1);
+        // What was lent may have been taken back.
+        self.write_down(now);
+        for (partition, active) in &mut self.active {
+            if active.asks_again(now) {
+                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
+            }
+        }
+        let step_max = STEP_BYTES.min(self.held_max() / 4).max(1);
         let mut read = 0;
         let mut wait = deadline;
         while read < step_max
@@ -127,18 +162,11 @@ impl<R: RestoreLog> Restorer<R> {
             read += self.handle(event, now);
             self.write_down(now);
         }
-        if let Some(progress) = self.pace.look(self.active.values(), now.mono) {
+        self.read_bytes += read as u64;
+        if let Some(progress) = self.pace.look(self.active.values(), self.read_bytes, now.mono) {
             let Progress { tasks, remaining, mb_per_second, eta } = progress;
             tracing::info!(tasks, remaining_records = remaining, eta = ?eta,
                 "restoring at {mb_per_second:.1} MB/s");
-        }
-    }
-
-    fn ask_again(&mut self, now: Now) {
-        for (partition, active) in &mut self.active {
-            if active.ask_at.take_if(|at| now.mono >= *at).is_some() {
-                self.log.submit(RestoreRequest::Bounds { partition: partition.clone() });
-            }
         }
     }
 
@@ -193,7 +221,7 @@ impl<R: RestoreLog> Restorer<R> {
             Ok(bounds) => bounds,
             Err(reason) => {
                 tracing::debug!(%partition, %reason, "changelog bounds not available, asking again");
-                active.ask_at = Some(now.mono + ASK_PAUSE);
+                active.ask_later(now);
                 return;
             }
         };

@@ -213,3 +213,22 @@ fn many_restores_together_hold_no_more_than_their_bound() {
     // The bound was needed: all of it together is far more.
     assert!(held > BOUND / 4, "{held} of {BOUND} bytes");
 }
+
+#[test]
+fn what_is_lent_is_used_and_given_back_without_another_record() {
+    const BOUND: usize = 32 << 10;
+    let mut restorer = restorer(4, 4_000, Box::new(SimDisk::default()), BOUND as u64);
+    restorer.lend(10 * BOUND as u64);
+    (0..4).for_each(|number| restorer.submit(job(number)));
+    while restorer.memory().borrowed < 2 * BOUND as u64 {
+        assert!(!restorer.is_idle(), "nothing was borrowed");
+        restorer.step(NOW, NOW.mono);
+        assert!(restorer.held_bytes() <= 11 * BOUND, "{} bytes", restorer.held_bytes());
+    }
+    restorer.lend(0);
+    let later = std::mem::take(&mut restorer.log.events);
+    restorer.step(NOW, NOW.mono);
+    assert_eq!(restorer.memory().borrowed, 0, "{} bytes", restorer.held_bytes());
+    restorer.log.events = later;
+    finish(&mut restorer, 4, &mut 0);
+}

@@ -30,7 +30,7 @@ impl<R: RestoreLog> Restorer<R> {
     pub(super) fn write_down(&mut self, now: Now) {
         loop {
             let chunks: usize = self.active.values().map(Active::chunk_bytes).sum();
-            if chunks <= self.held_max / 2 {
+            if chunks <= self.held_max() / 2 {
                 return;
             }
             let largest = self.active.iter_mut().max_by_key(|(_, active)| active.chunk_bytes());
@@ -49,10 +49,10 @@ impl<R: RestoreLog> Restorer<R> {
     fn wait_for_writes(&mut self) {
         let on_the_way = |active: &Active| active.held_bytes() - active.chunk_bytes();
         let mut sum: usize = self.active.values().map(on_the_way).sum();
-        let mut failed = vec![];
+        let (mut failed, most) = (vec![], self.held_max() / 2);
         for (partition, active) in &mut self.active {
             let bytes = on_the_way(active);
-            if sum <= self.held_max / 2 || bytes == 0 {
+            if sum <= most || bytes == 0 {
                 continue;
             }
             if let Err(error) = active.end_write() {

@@ -16,7 +16,10 @@ use crate::{
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     pub(super) fn handle(&mut self, event: Event<L::Batch>, now: Now) {
         match event {
-            Event::Records(batch) => self.pending.push_back(Pending { batch, next: 0 }),
+            Event::Records(batch) => {
+                self.note_delivered(&batch);
+                self.pending.push_back(Pending { batch, next: 0 });
+            }
             Event::Assigned { partitions } => self.assigned(partitions, now),
             Event::Revoking { partitions } => self.revoking(partitions),
             Event::Lost { partitions } => self.lost(partitions),
@@ -49,6 +52,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             Event::Fenced { id, result } => self.fenced(id, result, now),
             Event::Described { id, result } => self.described(id, result),
             Event::GroupDescribed { id, result } => self.group_described(id, result),
+            Event::Namesake { id, result } => self.namesake_answered(id, result, now),
             Event::ReadFailed { partition, cause } => self.read_failed(partition, &cause),
             Event::Fatal(cause) => self.fatal(&cause),
         }
@@ -71,14 +75,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     fn fatal(&mut self, cause: &FatalCause) {
         let failure = match cause {
-            FatalCause::FencedInstanceId(detail) => {
-                self.counters.fenced += 1;
-                Failure::Twin(format!(
-                    "another process has joined with the instance id {}.{}: {detail}; instance \
-                     ids must be unique within an application",
-                    self.plan.instance, self.settings.thread
-                ))
-            }
+            FatalCause::FencedInstanceId(detail) => return self.instance_fenced(cause, detail),
             FatalCause::Unauthorized(detail) => {
                 Failure::Kafka(format!("the broker refuses this client: {detail}"))
             }

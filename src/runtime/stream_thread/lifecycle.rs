@@ -286,6 +286,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     ) {
         let task = match self.questions.remove(&id) {
             Some(Question::Bounds(task)) => task,
+            Some(Question::Ends(tasks)) => return self.ends_answered(tasks, result, now),
             Some(Question::Marker(task)) => return self.marker_answered(task, id, result, now),
             _ => return,
         };

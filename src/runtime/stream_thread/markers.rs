@@ -97,7 +97,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
     }
 
-    fn read_inputs(&mut self, id: TaskId) {
+    pub(super) fn read_inputs(&mut self, id: TaskId) {
         let Some(Slot::Open { task, .. }) = self.slots.get(&id).map(|s| &s.slot) else { return };
         for input in &task.inputs {
             let (partition, offset) = (input.partition.clone(), input.next);

@@ -18,6 +18,7 @@ use crate::{
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     pub(super) fn assigned(&mut self, partitions: Vec<TopicPartition>, now: Now) {
         self.joined = true;
+        self.rejoining.joined(now.mono);
         self.counters.rebalances += 1;
         tracing::info!(thread = self.settings.thread, ?partitions, "assigned");
         let mut accepted = vec![];
@@ -41,41 +42,52 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
 
     pub(super) fn lost(&mut self, partitions: Vec<TopicPartition>) {
         self.counters.rebalances += 1;
+        self.rejoining.lost(self.now_mono);
+        self.counters.memberships_lost = self.rejoining.total();
         self.counters.partitions_lost += partitions.len() as u64;
-        tracing::warn!(thread = self.settings.thread, ?partitions, "lost");
+        tracing::warn!(thread = self.settings.thread, ?partitions,
+            pause = ?self.rejoining.pause(), "lost");
         self.releasing_nothing |= partitions.is_empty();
         self.releasing.extend(partitions);
         self.machine.handle_lost();
         self.machine.start_drain();
     }
 
-    /// Gives back what is to be released, once nothing is in flight.
+    /// Closes the tasks of what is to be released, once nothing is in flight, and gives it back:
+    /// at once to a group that waits for it, after a pause that grows where the membership was
+    /// lost again and again, since that is what the next join waits for.
     pub(super) fn release(&mut self, now: Now) {
         if !self.machine.is_draining() || !self.machine.is_idle() {
             return;
         }
-        if !self.releasing.is_empty() {
-            let leads = std::mem::take(&mut self.releasing);
-            let mut partitions = vec![];
-            for lead in leads {
-                self.owned.remove(&lead);
-                match self.task_of_lead(&lead) {
-                    Some(id) => {
-                        partitions.extend(self.inputs_of(id));
-                        self.close(id, now);
-                    }
-                    None => partitions.push(lead),
+        for lead in std::mem::take(&mut self.releasing) {
+            self.owned.remove(&lead);
+            match self.task_of_lead(&lead) {
+                Some(id) => {
+                    self.giving_back.extend(self.inputs_of(id));
+                    self.close(id, now);
                 }
+                None => self.giving_back.push(lead),
             }
+        }
+        if self.is_giving_back() {
+            let stopping = self.life != Life::Running || self.failure.is_some();
+            if now.mono < self.rejoining.not_before() && !stopping {
+                return;
+            }
+            let partitions = std::mem::take(&mut self.giving_back);
             tracing::info!(thread = self.settings.thread, ?partitions, "released");
             self.log.submit(Request::Release { partitions });
-        } else if self.releasing_nothing {
-            self.log.submit(Request::Release { partitions: vec![] });
+            self.releasing_nothing = false;
         }
-        self.releasing_nothing = false;
-        if self.life == Life::Running && self.failure.is_none() {
+        if self.life == Life::Running && self.failure.is_none() && self.fenced.is_none() {
             self.machine.end_drain();
         }
+    }
+
+    /// Whether the group or the client waits for an answer to a revocation or a loss.
+    pub(super) fn is_giving_back(&self) -> bool {
+        !self.releasing.is_empty() || !self.giving_back.is_empty() || self.releasing_nothing
     }
 
     /// Closes a task: what is committed goes down, so that a return replays little.

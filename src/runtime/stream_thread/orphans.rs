@@ -30,7 +30,12 @@ pub(super) struct Orphans {
     looked_at: Duration,
     found: BTreeSet<TopicPartition>,
     looks: u32,
+    /// Rebalances that did not help so far: each doubles the patience with what they left.
+    forced: u32,
 }
+
+/// Doublings of the patience.
+const FORCED_MAX: u32 = 6;
 
 impl<L: Log, R: RestoreService> StreamThread<L, R> {
     pub(super) fn look_for_orphans(&mut self, now: Now) {
@@ -59,15 +64,19 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             true if !found.is_empty() => self.orphans.looks + 1,
             _ => 0,
         };
+        if found.is_empty() {
+            self.orphans.forced = 0;
+        }
         self.orphans.found = found;
         let me = format!("{}.{}", self.plan.instance, self.settings.thread);
         let names = members.iter().filter_map(|member| member.instance_id.as_ref());
         // One is enough: the first by name; if that one does nothing, the next.
         let rank = names.filter(|name| **name < me).count();
-        let patience = LOOKS + u32::try_from(rank).unwrap_or(u32::MAX / 4) * 2;
-        if self.orphans.looks >= patience {
+        if self.orphans.looks >= patience(rank, self.orphans.forced) {
             tracing::warn!(partitions = ?self.orphans.found, "nobody owns them: rebalancing");
             self.orphans.looks = 0;
+            self.orphans.forced += 1;
+            self.counters.rebalances_forced += 1;
             self.log.submit(Request::Rejoin);
         }
     }
@@ -87,5 +96,25 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             }
         }
         all
+    }
+}
+
+/// Looks before the group is made to rebalance, by the member of this rank and after so many
+/// rebalances that did not help.
+fn patience(rank: usize, forced: u32) -> u32 {
+    let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+    LOOKS.saturating_add(rank.saturating_mul(2)).saturating_mul(1 << forced.min(FORCED_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebalance_that_does_not_help_is_asked_for_ever_more_rarely() {
+        let looks: Vec<u32> = (0..9).map(|forced| patience(0, forced)).collect();
+        assert_eq!(looks, [3, 6, 12, 24, 48, 96, 192, 192, 192]);
+        assert_eq!((patience(1, 0), patience(2, 1)), (5, 14), "the first by name comes first");
+        assert_eq!(patience(usize::MAX, 9), u32::MAX);
     }
 }

@@ -126,7 +126,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     /// The task and input of a record; `None` for one that nobody waits for any more.
-    fn route(&self, record: &RecordRef<'_>) -> Option<(TaskId, usize)> {
+    pub(super) fn route(&self, record: &RecordRef<'_>) -> Option<(TaskId, usize)> {
         let subtopology = self
             .plan
             .subtopologies

@@ -43,10 +43,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let counters = self.counters.clone();
         let (joined, phase) = (self.joined, self.machine.shown_phase());
         let epoch = self.machine.last_epoch();
+        let rejoin_pause = self.rejoining.pause();
         self.status.update(self.settings.thread, |status| {
             status.joined = joined;
             status.epoch_phase = phase;
             status.epoch = epoch;
+            status.rejoin_pause = rejoin_pause;
             status.tasks = tasks;
             status.counters = counters;
             status.memory = memory;
@@ -61,6 +63,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         let name = self.plan.subtopologies[id.subtopology].task_name(id.partition);
         let mut status = TaskStatus { name, ..TaskStatus::default() };
         status.blocked = state.blocked.as_ref().map(BlockedTask::describe);
+        if let Some(reason) = self.stall_of(id) {
+            status.blocked = Some(format!("no progress: {reason}"));
+        }
         if let Slot::Stopped { reason, .. } = &state.slot {
             status.blocked = Some(format!("stopped: {reason}"));
         }

@@ -82,13 +82,24 @@ pub(super) enum Question {
     Offsets(TaskId),
     Bounds(TaskId),
     Marker(TaskId),
-    Resolve { epoch: u64 },
+    Resolve {
+        epoch: u64,
+    },
     Commit(Vec<OffsetCommit>),
     OutOfRange(TopicPartition),
-    Blockers { task: TaskId, changelog: bool },
-    Fence { task: TaskId, transactional_id: String },
+    Blockers {
+        task: TaskId,
+        changelog: bool,
+    },
+    Fence {
+        task: TaskId,
+        transactional_id: String,
+    },
     Describe(Vec<TopicName>),
     Group,
+    Namesake,
+    /// Where the inputs of these end, which stand still.
+    Ends(Vec<TaskId>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,10 +16,14 @@ use crate::{
         mutants::Mutant,
         output::Verdicts,
         plan::{InstancePlan, TaskId},
+        rejoining::Rejoining,
         restore::RestoreService,
         stream_thread::{
             event_time::PassedOn,
+            fenced::Fenced,
+            memory::MeanBytes,
             orphans::Orphans,
+            progress::Progress,
             purge::Purging,
             slot::{EpochData, Life, Pending, Question, Slot, SlotState},
         },
@@ -41,6 +45,8 @@ pub struct ThreadSettings {
     pub time: TimeSettings,
     /// A random number of the process.
     pub incarnation: u64,
+    /// How long the group keeps a member that is silent.
+    pub session_timeout: Duration,
     /// A guarantee that is broken on purpose.
     pub mutant: Mutant,
 }
@@ -101,6 +107,11 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) releasing: BTreeSet<TopicPartition>,
     /// The group asked for nothing back, and waits for the answer.
     pub(super) releasing_nothing: bool,
+    /// Partitions whose tasks are closed, to be given back when the pause is over.
+    pub(super) giving_back: Vec<TopicPartition>,
+    pub(super) rejoining: Rejoining,
+    /// The instance id belongs to another membership.
+    pub(super) fenced: Option<Fenced>,
     pub(super) joined: bool,
     /// The monotonic time of this step.
     pub(super) now_mono: Duration,
@@ -121,8 +132,12 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     pub(super) purging: Purging,
     pub(super) passed_on: PassedOn,
     pub(super) orphans: Orphans,
+    pub(super) progress: Progress,
     /// Bytes of resident entries of all tasks, as of the last record.
     pub(super) resident_bytes: u64,
+    /// Bytes of the timers of all tasks, as of this step.
+    pub(super) timer_bytes: u64,
+    pub(super) mean: MeanBytes,
     /// What is resident cannot be evicted before the epoch is sealed.
     pub(super) cache_is_full: bool,
     /// Records wait for memory.
@@ -161,6 +176,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             owned: BTreeSet::new(),
             releasing: BTreeSet::new(),
             releasing_nothing: false,
+            giving_back: vec![],
+            rejoining: Rejoining::default(),
+            fenced: None,
             joined: false,
             now_mono: Duration::ZERO,
             pending: VecDeque::new(),
@@ -178,7 +196,10 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             purging: Purging::default(),
             passed_on: PassedOn::new(),
             orphans: Orphans::default(),
+            progress: Progress::default(),
             resident_bytes: 0,
+            timer_bytes: 0,
+            mean: MeanBytes::default(),
             cache_is_full: false,
             memory_short: false,
             #[cfg(feature = "mutants")]
@@ -298,6 +319,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.describe();
         }
         self.look_for_orphans(now);
+        self.look_for_namesake(now);
+        self.renew(now);
+        self.watch_progress(now);
         self.look_out_of_range(now);
         if let Some((epoch, at)) = self.resolve_again
             && now.mono >= at

@@ -16,7 +16,25 @@ use super::{
     rocksdb_stores::SharedResources,
     spiller::SpillJob,
 };
-use crate::state::{ByteStore, Entry, FrozenChanges, Positions, StateError, keys::POSITIONS_KEY};
+use crate::state::{
+    ByteStore, Entry, FrozenChanges, Positions, SharedMemory, StateError, keys::POSITIONS_KEY,
+};
+
+/// RocksDB's defaults: how many tables that overlap start a compaction, slow writes, stop them.
+const TRIGGERS: [(&str, &str); 3] = [
+    ("level0_file_num_compaction_trigger", "4"),
+    ("level0_slowdown_writes_trigger", "20"),
+    ("level0_stop_writes_trigger", "36"),
+];
+
+/// While tables come one after the other: each compaction rewrites what is below, so that few
+/// large ones cost a fraction of many small ones. Each table takes memory while it is merged, so
+/// that their number stays bounded.
+const BULK_TRIGGERS: [(&str, &str); 3] = [
+    ("level0_file_num_compaction_trigger", "24"),
+    ("level0_slowdown_writes_trigger", "64"),
+    ("level0_stop_writes_trigger", "96"),
+];
 
 /// An open RocksDB.
 pub(super) struct RocksDbByteStore {
@@ -185,8 +203,13 @@ impl ByteStore for RocksDbByteStore {
         property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
     }
 
-    fn shared_memory_bytes(&self) -> u64 {
-        self.shared.memory_bytes()
+    fn shared_memory(&self) -> SharedMemory {
+        self.shared.memory()
+    }
+
+    fn set_bulk(&mut self, bulk: bool) -> Result<(), StateError> {
+        let triggers = if bulk { &BULK_TRIGGERS } else { &TRIGGERS };
+        self.db.set_options(triggers).map_err(|error| self.failed(error))
     }
 }
 

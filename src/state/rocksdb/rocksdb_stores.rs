@@ -13,10 +13,13 @@ use super::{
     rocksdb_store::{RocksDbByteStore, state_error},
     spiller::{Spiller, TABLE_FILE},
 };
-use crate::state::{ByteStore, ByteStores, StateError};
+use crate::state::{ByteStore, ByteStores, SharedMemory, StateError};
 
 /// Bits per key of the filters: one in a hundred lookups of a missing key reads a block.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
+
+/// Of each table that takes part in a compaction so much is read ahead: held beside the cache.
+const COMPACTION_READ_BYTES: usize = 256 * 1024;
 
 /// RocksDB's own logs, per task.
 const LOG_FILES_MAX: usize = 2;
@@ -51,8 +54,11 @@ impl SharedResources {
     }
 
     /// Blocks, indexes, filters and write buffers.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        self.cache.get_usage() as u64
+    pub(super) fn memory(&self) -> SharedMemory {
+        // Write buffers are charged to the cache.
+        let write_buffers = self.write_buffers.get_usage() as u64;
+        let blocks = (self.cache.get_usage() as u64).saturating_sub(write_buffers);
+        SharedMemory { blocks, write_buffers }
     }
 
     /// The options of a database and of the tables that it takes in.
@@ -72,6 +78,7 @@ impl SharedResources {
         options.set_max_background_jobs(i32::from(self.settings.background_threads.max(1)));
         options.set_max_open_files(i32::from(self.settings.open_files_max.max(16)));
         options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_compaction_readahead_size(COMPACTION_READ_BYTES);
         options.set_keep_log_file_num(LOG_FILES_MAX);
         options.set_max_log_file_size(LOG_FILE_BYTES_MAX);
         options

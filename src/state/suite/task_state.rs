@@ -237,8 +237,8 @@ impl<B: Backend> Run<B> {
         assert_eq!(entries, self.running.entries);
         assert_eq!(timers, self.running.timers, "timers as they are stored");
         for (key, value) in &self.running.entries {
-            let (found, layer) = state.get(key).unwrap().unwrap();
-            assert_eq!(found, *value);
+            let (found, layer) = state.find(key).unwrap();
+            assert_eq!(found.as_ref(), Some(value));
             if layer == Layer::Committed {
                 assert_eq!(self.committed.entries.get(key), Some(value));
             }
@@ -342,7 +342,7 @@ fn a_value_of_a_newer_version_is_refused<B: Backend>() {
     let change = [(&key[..], Some(&b"\x02x"[..]))];
     store.write(&mut change.into_iter(), &super::backend::positions(3)).unwrap();
     let state = TaskState::open(store).unwrap();
-    let refused = state.get(&key).unwrap_err().to_string();
+    let refused = state.find(&key).unwrap_err().to_string();
     assert!(refused.contains("version 2"), "{refused}");
     assert!(state.scan(&[], None).is_err());
 }

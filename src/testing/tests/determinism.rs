@@ -137,6 +137,7 @@ fn chaos() -> SimSettings {
             duplicated_end: 0.05,
             slow_marker: 0.1,
             failed_question: 0.1,
+            delayed: 0.05,
             queue_full: 0.05,
         },
         ..SimSettings::default()
