@@ -63,6 +63,7 @@ impl CountTask {
             output: &mut Looks,
             now: Timestamp(0),
             watermark: None,
+            event_time: None,
             provenance,
             skipped: &mut self.skipped,
         };

@@ -68,6 +68,7 @@ pub fn thread_settings(
         },
         guarantee: epoch.guarantee,
         state: settings.state.runtime(memory),
+        time: settings.time.clone(),
         incarnation,
         session_timeout: settings.kafka.session_timeout,
         mutant,

@@ -10,7 +10,8 @@ use crate::{
         partitioned_by::PartitionedBy,
     },
     formats::Codec,
-    operators::{self, Data, ErrorPolicy, Key, Port, StepPolicy},
+    operators::{self, Data, ErrorPolicy, Key, Port, StepPolicy, TimestampOf},
+    time::WatermarkStrategy,
     topology::{StartFrom, TopicRef, Topology, TopologyError, check_name, validate},
 };
 
@@ -51,23 +52,27 @@ pub(super) struct Reading<K, V> {
     pub(super) key: Arc<dyn Codec<K>>,
     pub(super) value: Arc<dyn Codec<V>>,
     pub(super) on_error: ErrorPolicy,
+    pub(super) timestamps: Option<TimestampOf<K, V>>,
+    pub(super) watermarks: Option<WatermarkStrategy>,
 }
 
 /// Adds a source node; its output.
 pub(super) fn read<K: Data, V: Data>(shared: &Shared, reading: Reading<K, V>) -> Port {
-    let Reading { topic, start, written_by, uid, key, value, on_error } = reading;
+    let Reading { topic, start, written_by, uid, key, value, on_error, timestamps, watermarks } =
+        reading;
     let step = StepPolicy::new(Arc::clone(&uid), on_error);
     let node = shared.borrow_mut().add(Node {
         uid,
         operator: "source",
         named: false,
         parents: Vec::new(),
-        kind: Kind::Source { topic, start, written_by },
+        kind: Kind::Source { topic, start, written_by, watermarks },
         stores: Vec::new(),
         install: Arc::new(move |wiring, node| {
             let next = wiring.outlet::<K, V>(Port::of(node));
             let (key, value) = (Arc::clone(&key), Arc::clone(&value));
-            wiring.source(node, operators::Source::new(step.clone(), key, value, next));
+            let head = operators::Source::new(step.clone(), key, value, next);
+            wiring.source(node, head.timestamps(timestamps.clone()));
         }),
     });
     Port::of(node)
@@ -89,7 +94,7 @@ impl TopologyBuilder {
 
     /// A stream of the records of a topic.
     pub fn stream<K: Data, V: Data>(&self, source: Source<K, V>) -> Stream<K, V> {
-        let Source { topic, key, value, start, on_error } = source;
+        let Source { topic, key, value, start, on_error, timestamps, watermarks } = source;
         let default = {
             let mut declarations = self.declarations.borrow_mut();
             declarations.reads(&topic);
@@ -104,6 +109,8 @@ impl TopologyBuilder {
             key,
             value,
             on_error: on_error.unwrap_or(default),
+            timestamps,
+            watermarks,
         };
         let port = read(&self.declarations, reading);
         Stream::new(&self.declarations, port, partitioned_by, default)
@@ -111,13 +118,19 @@ impl TopologyBuilder {
 
     /// A table of the latest value per key of a topic; a null value deletes.
     pub fn table<K: Key, V: Data>(&self, name: &str, source: Source<K, V>) -> Table<K, V> {
-        let Source { topic, key, value, start, on_error } = source;
+        let Source { topic, key, value, start, on_error, timestamps, watermarks } = source;
+        // A delete has no value to ask: it keeps the record's timestamp.
+        let timestamps = timestamps.map(|of| {
+            Arc::new(move |key: &K, row: &Option<V>| of(key, row.as_ref()?)) as TimestampOf<_, _>
+        });
         let rows = Source {
             topic,
             key,
             value: Arc::new(crate::formats::Nullable(Arc::clone(&value))) as Arc<dyn Codec<_>>,
             start,
             on_error,
+            timestamps,
+            watermarks,
         };
         Table::materialize(&self.stream(rows), name, value)
     }

@@ -8,7 +8,9 @@ use std::{
 use crate::{
     dsl::declaration::{Installer, Kind, Node},
     operators::{Chain, OperatorChain, Wiring},
-    topology::{SinkNode, SourceNode, Step, Subtopology, Topology, TopologyError},
+    topology::{
+        SinkNode, SourceNode, Step, Subtopology, Topology, TopologyError, declare_watermarks,
+    },
 };
 
 /// The topology named `name` of these nodes.
@@ -28,6 +30,7 @@ pub(super) fn cut(name: &str, nodes: &[Node]) -> Result<Topology, TopologyError>
         let name = unique(&part_name(nodes, &members), &mut taken);
         subtopologies.push(subtopology(name, nodes, &members, &stateful_inputs)?);
     }
+    declare_watermarks(&mut subtopologies);
     Ok(Topology { name: name.into(), subtopologies })
 }
 
@@ -143,10 +146,11 @@ fn subtopology(
         plan.installers.push((id, Arc::clone(&node.install)));
         let uid = String::from(&*node.uid);
         match &node.kind {
-            Kind::Source { topic, start, .. } => {
+            Kind::Source { topic, start, watermarks, .. } => {
                 plan.sources.insert(id, part.sources.len());
                 let (topic, keyed) = (topic.clone(), above_state.contains(&id));
-                part.sources.push(SourceNode { name: uid, topic, start: *start, keyed });
+                let (start, watermarks) = (*start, *watermarks);
+                part.sources.push(SourceNode { name: uid, topic, start, keyed, watermarks });
                 continue;
             }
             Kind::Sink { topic, on_error } => {

@@ -6,6 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use crate::{
     operators::{ErrorPolicy, Port, Wiring},
+    time::WatermarkStrategy,
     topology::{StartFrom, StoreSpec, TopicRef, TopologyError, check_name, check_topic},
 };
 
@@ -21,6 +22,7 @@ pub(super) enum Kind {
         start: StartFrom,
         /// The sink that writes the topic, where the topology itself does.
         written_by: Option<usize>,
+        watermarks: Option<WatermarkStrategy>,
     },
     /// Works.
     Operator,

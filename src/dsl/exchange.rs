@@ -38,6 +38,9 @@ impl<K: Data, V: Data> Stream<K, V> {
             value,
             // Tidemill wrote it: what cannot be decoded is damage, not bad input.
             on_error: ErrorPolicy::Fail,
+            timestamps: None,
+            // They come in band.
+            watermarks: None,
         })
     }
 
@@ -67,6 +70,8 @@ impl<K: Data, V: Data> Stream<K, V> {
             key,
             value,
             on_error: self.on_error,
+            timestamps: None,
+            watermarks: None,
         })
     }
 

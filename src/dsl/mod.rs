@@ -23,12 +23,14 @@ pub use table::Table;
 
 pub use crate::{
     operators::{Data, Emit, ErrorPolicy, Key, TimerFunction, Timers},
-    time::TimerDomain,
+    time::{TimerDomain, WatermarkStrategy},
     topology::{StartFrom, Topology, TopologyError},
 };
 
 #[cfg(test)]
 mod build_tests;
+#[cfg(test)]
+mod event_time_tests;
 #[cfg(test)]
 mod operator_tests;
 #[cfg(test)]

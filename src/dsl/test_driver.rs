@@ -1,5 +1,8 @@
 //! Runs the chain of one subtopology on state in memory, with an output that collects. For tests
-//! of operators and of the `dsl`.
+//! of operators and of the `dsl`. Event time is as in a task: what is due fires right behind the
+//! record that moved the watermark.
+
+use std::collections::VecDeque;
 
 use crate::{
     operators::{
@@ -8,8 +11,8 @@ use crate::{
     },
     record::{Header, Offset, RecordRef, Timestamp, TopicName},
     state::{ByteStores, EpochId, EpochMarker, MemoryByteStores, TaskState},
-    time::TimerDomain,
-    topology::{Subtopology, Topology},
+    time::{Control, EventClock, InputKind, Progress, TimerDomain},
+    topology::{Subtopology, Topology, has_watermark},
 };
 
 /// What was emitted.
@@ -68,6 +71,9 @@ pub(crate) struct ChainDriver {
     topic: TopicName,
     offset: i64,
     epoch: u64,
+    clock: Option<EventClock>,
+    /// As of the last commit, and of each sealed epoch.
+    clocks: VecDeque<Option<EventClock>>,
 }
 
 impl ChainDriver {
@@ -85,7 +91,14 @@ impl ChainDriver {
 
     fn of(part: &Subtopology) -> Self {
         let store = MemoryByteStores::default().open("t").unwrap();
+        let kinds = part
+            .sources
+            .iter()
+            .map(|source| source.watermarks.map_or(InputKind::Repartition, InputKind::Source));
+        let clock = has_watermark(part).then(|| EventClock::new(kinds, None));
         let mut driver = Self {
+            clocks: [clock.clone()].into(),
+            clock,
             chain: (part.chain)(),
             state: TaskState::open(store).unwrap(),
             output: Collector { sent: Vec::new(), limit: usize::MAX },
@@ -113,7 +126,8 @@ impl ChainDriver {
             state: &mut self.state,
             output: &mut self.output,
             now: self.now,
-            watermark: None,
+            watermark: self.clock.as_ref().and_then(EventClock::watermark),
+            event_time: None,
             provenance,
             skipped: &mut self.skipped,
         };
@@ -142,7 +156,42 @@ impl ChainDriver {
             headers,
         };
         let provenance = Provenance { topic: topic.clone(), partition: 0, offset };
-        self.call(Some(provenance), |chain, ctx| chain.process(source, &record, ctx))
+        let stamp = self.call(Some(provenance), |chain, ctx| {
+            chain.process(source, &record, ctx).map(|()| ctx.event_time)
+        })?;
+        if let (Some(clock), Some(stamp)) = (&mut self.clock, stamp) {
+            clock.record(source, stamp);
+        }
+        self.fire()
+    }
+
+    /// Upstream tasks say how far they are.
+    pub(crate) fn control(
+        &mut self,
+        source: SourceIndex,
+        tasks: u32,
+        progress: &[(u32, Progress)],
+    ) -> Result<(), OperatorError> {
+        let control = Control { tasks, progress: progress.iter().copied().collect() };
+        if let Some(clock) = &mut self.clock {
+            clock.control(source, &control);
+        }
+        self.fire()
+    }
+
+    /// Fires the timers that the watermark has reached.
+    fn fire(&mut self) -> Result<(), OperatorError> {
+        while let Some(clock) = &mut self.clock
+            && let Some(reach) = clock.reach()
+        {
+            let Some(timer) = self.state.pop_due_timer(TimerDomain::EventTime, reach) else {
+                clock.settle();
+                break;
+            };
+            clock.firing(timer.time);
+            self.call(None, |chain, ctx| chain.on_timer(&timer, ctx))?;
+        }
+        Ok(())
     }
 
     /// Processes a record of text; the timestamp is its offset.
@@ -158,6 +207,7 @@ impl ChainDriver {
         }
         self.call(None, |chain, ctx| chain.seal(ctx))?;
         self.state.seal();
+        self.clocks.push_back(self.clock.clone());
         self.verify();
         Ok(())
     }
@@ -171,6 +221,7 @@ impl ChainDriver {
             Offset(i64::try_from(self.epoch).unwrap()),
         );
         self.chain.committed();
+        self.clocks.pop_front();
         self.verify();
     }
 
@@ -178,6 +229,8 @@ impl ChainDriver {
     pub(crate) fn abort(&mut self) {
         self.chain.aborted();
         self.state.abort().unwrap();
+        self.clocks.truncate(1);
+        self.clock = self.clocks.front().cloned().flatten();
         self.verify();
     }
 

@@ -108,8 +108,10 @@ pub struct TaskContext<'a> {
     pub output: &'a mut dyn Output,
     /// Processing time.
     pub now: Timestamp,
-    /// The task's watermark, where there is one.
+    /// The task's watermark, where there is one. While a timer fires, the one right before it.
     pub watermark: Option<Timestamp>,
+    /// The timestamp of the record being processed: set by its source once it is decoded.
+    pub event_time: Option<Timestamp>,
     /// The record being processed; `None` in timers and hooks.
     pub provenance: Option<Provenance>,
     /// Elements that the policy `skip` dropped, by operator: added to by operators, read and

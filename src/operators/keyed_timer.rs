@@ -49,12 +49,14 @@ pub trait TimerFunction: Send + Sync + 'static {
 pub struct Timers {
     timestamp: Timestamp,
     now: Timestamp,
+    watermark: Option<Timestamp>,
     changes: SmallVec<[(bool, Timestamp); 2]>,
 }
 
 impl Timers {
     fn new(timestamp: Timestamp, ctx: &TaskContext<'_>) -> Self {
-        Self { timestamp, now: ctx.now, changes: SmallVec::new() }
+        let TaskContext { now, watermark, .. } = *ctx;
+        Self { timestamp, now, watermark, changes: SmallVec::new() }
     }
 
     /// The element's timestamp, or the time that the timer was set for.
@@ -67,7 +69,14 @@ impl Timers {
         self.now
     }
 
-    /// Sets a timer; one that is set already stays one.
+    /// The task's watermark; `None` before the first one, and where no source declares any. While
+    /// a timer in event time fires, the one right before it.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.watermark
+    }
+
+    /// Sets a timer; one that is set already stays one. One in the past fires at once: in event
+    /// time before the next record, in processing time at the end of the epoch.
     pub fn set(&mut self, time: Timestamp) {
         self.changes.push((true, time));
     }

@@ -46,7 +46,7 @@ pub use per_epoch::{Emit, PerEpoch};
 pub use policy::{ErrorPolicy, StepPolicy};
 pub use reduce::reduce;
 pub use sink::Sink;
-pub use source::Source;
+pub use source::{Source, TimestampOf};
 pub use table::latest;
 pub use typed_chain::Chain;
 pub use wiring::{Port, Wiring};

@@ -2,6 +2,7 @@
 
 mod application_admin;
 pub mod epoch;
+pub mod event_time;
 pub mod hooks;
 pub mod log;
 pub mod memory;
@@ -19,6 +20,7 @@ pub mod stream_thread;
 pub mod supervisor;
 pub mod takeover;
 pub mod task;
+mod task_run;
 pub mod topics;
 
 pub use application_admin::ApplicationAdmin;
@@ -28,6 +30,6 @@ pub use log::{
     ReadFailure, RefusedRecord, Request, RequestId, RestoreEvent, RestoreLog, RestoreRequest,
     Standing, TransactionFailure, TransactionState,
 };
-pub use settings::{EpochSettings, Guarantee, StateSettings};
+pub use settings::{EpochSettings, Guarantee, StateSettings, TimeSettings};
 pub use status::{Counters, EpochSample, StatusBoard, TaskPhase, TaskStatus, ThreadStatus};
 pub use topics::{TopicAdmin, TopicInfo, TopicSpec, TopicsError};

@@ -63,11 +63,15 @@ pub enum Mutant {
     MissingMarkerIgnored,
     /// Nobody looks whether tasks move.
     StallsIgnored,
+    /// A task that is opened does not know its watermark (breaks TIME-1).
+    WatermarkForgotten,
+    /// Event-time timers fire at the end of the epoch (breaks DESIGN section 5).
+    EventTimersAtSeal,
 }
 
 impl Mutant {
     /// All that break something, by name.
-    pub const ALL: [(&'static str, Self); 21] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("offsets-outside-transaction", Self::OffsetsOutsideTransaction),
         ("state-before-commit", Self::StateBeforeCommit),
         ("changelog-read-uncommitted", Self::ChangelogReadUncommitted),
@@ -89,6 +93,8 @@ impl Mutant {
         ("missing-marker-ignored", Self::MissingMarkerIgnored),
         ("stalls-ignored", Self::StallsIgnored),
         ("memory-unbounded", Self::MemoryUnbounded),
+        ("watermark-forgotten", Self::WatermarkForgotten),
+        ("event-timers-at-seal", Self::EventTimersAtSeal),
     ];
 
     /// The mutant of that name; an error names those that this build has.

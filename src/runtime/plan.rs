@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     operators::OperatorChain,
     record::{PartitionId, TopicName},
-    runtime::TopicInfo,
+    runtime::{TopicInfo, event_time::EventTimePlan},
+    time::WatermarkStrategy,
     topology::{
-        ErrorPolicy, StartFrom, TopicRef, Topology, changelog_name, lead_input, unequal_inputs,
+        ErrorPolicy, StartFrom, TopicRef, Topology, changelog_name, has_watermark, lead_input,
+        unequal_inputs,
     },
 };
 
@@ -41,6 +43,8 @@ pub struct SubtopologyPlan {
     pub sinks: Vec<SinkPlan>,
     /// Its changelog; `None` for a stateless subtopology.
     pub changelog: Option<ChangelogPlan>,
+    /// Its event time; `None` where its tasks have no watermark.
+    pub event_time: Option<EventTimePlan>,
     /// Makes the chain of a task.
     pub chain: Arc<dyn Fn() -> Box<dyn OperatorChain> + Send + Sync>,
 }
@@ -69,6 +73,8 @@ pub struct SourcePlan {
     pub keyed: bool,
     /// Whether it is a repartition topic of ours: consumed records are deleted.
     pub repartition: bool,
+    /// How its records make a watermark.
+    pub watermarks: Option<WatermarkStrategy>,
 }
 
 impl SourcePlan {
@@ -249,6 +255,7 @@ impl InstancePlan {
                 start: source.start,
                 keyed: source.keyed,
                 repartition: matches!(source.topic, TopicRef::Repartition { .. }),
+                watermarks: source.watermarks,
             });
         }
         check_co_partitioned(&subtopology.name, &sources)?;
@@ -276,9 +283,23 @@ impl InstancePlan {
                     .unwrap_or(86_400_000),
             })
         };
+        let lead = lead_input(sources.iter().map(SourcePlan::count)).unwrap_or_default();
+        let event_time = has_watermark(subtopology).then(|| EventTimePlan {
+            repartitions: (0..sinks.len())
+                .filter(|sink| {
+                    let topic = subtopology.sinks.get(*sink).map(|sink| &sink.topic);
+                    matches!(topic, Some(TopicRef::Repartition { .. }))
+                })
+                .collect(),
+            tasks: sources
+                .get(lead)
+                .and_then(|source| u32::try_from(source.partitions).ok())
+                .unwrap_or_default(),
+        });
         Ok(SubtopologyPlan {
             name: subtopology.name.clone(),
-            lead: lead_input(sources.iter().map(SourcePlan::count)).unwrap_or_default(),
+            lead,
+            event_time,
             sources,
             sinks,
             changelog,

@@ -56,6 +56,22 @@ impl Default for EpochSettings {
     }
 }
 
+/// How event time is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TimeSettings {
+    /// The shortest time between two control records that a stream thread writes to a partition of
+    /// a repartition topic.
+    #[serde(with = "humantime_serde")]
+    pub watermark_interval: Duration,
+}
+
+impl Default for TimeSettings {
+    fn default() -> Self {
+        Self { watermark_interval: Duration::from_secs(1) }
+    }
+}
+
 /// How state is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]

@@ -7,8 +7,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     operators::{Emitted, OperatorChain, OperatorError, Provenance, Skipped, TaskContext},
-    record::{Offset, RecordRef, Timestamp, TopicPartition},
+    record::{Offset, Timestamp, TopicPartition},
     runtime::{
+        event_time::{Room, TaskTime},
         memory::MemoryUse,
         mutants::Mutant,
         output::{EpochBuffer, Origin, TaskOutput, Verdicts},
@@ -58,11 +59,12 @@ pub struct Task {
     pub touched: bool,
     /// Timers fired since it was opened.
     pub timers_fired: u64,
-    plan: Arc<InstancePlan>,
+    pub(super) plan: Arc<InstancePlan>,
     chain: Box<dyn OperatorChain>,
-    state: TaskState,
+    pub(super) state: TaskState,
     sealed: VecDeque<EpochMarker>,
-    watermark: Option<Timestamp>,
+    pub(super) time: Option<TaskTime>,
+    pub(super) mutant: Mutant,
 }
 
 impl Task {
@@ -73,9 +75,9 @@ impl Task {
         state: TaskState,
         inputs: Vec<Input>,
         work: &mut Work<'_>,
+        mutant: Mutant,
     ) -> Result<Self, OperatorError> {
         let subtopology = &plan.subtopologies[id.subtopology];
-        let watermark = state.marker().and_then(|marker| marker.watermark);
         let mut task = Self {
             id,
             name: subtopology.task_name(id.partition),
@@ -86,40 +88,25 @@ impl Task {
             plan: plan.clone(),
             state,
             sealed: VecDeque::new(),
-            watermark,
+            time: None,
+            mutant,
         };
+        task.open_time()?;
+        #[cfg(feature = "mutants")]
+        if mutant.is(Mutant::WatermarkForgotten) {
+            task.forget_time();
+        }
         task.with_chain(None, None, work, |chain, ctx| chain.open(ctx))?;
         Ok(task)
     }
 
-    fn subtopology(&self) -> &SubtopologyPlan {
+    pub(super) fn subtopology(&self) -> &SubtopologyPlan {
         &self.plan.subtopologies[self.id.subtopology]
     }
 
     /// The last committed epoch; 0 before the first.
     pub fn committed_epoch(&self) -> u64 {
         self.state.marker().map_or(0, |marker| marker.id.epoch)
-    }
-
-    /// Processes one record of input `input` and moves the position behind it.
-    pub fn process(
-        &mut self,
-        input: usize,
-        record: &RecordRef<'_>,
-        work: &mut Work<'_>,
-    ) -> Result<(), OperatorError> {
-        let source = self.inputs[input].source;
-        let provenance = Provenance {
-            topic: record.topic.clone(),
-            partition: record.partition,
-            offset: record.offset,
-        };
-        self.touched = true;
-        self.with_chain(Some(provenance), Some((source, record.offset)), work, |chain, ctx| {
-            chain.process(source, record, ctx)
-        })?;
-        self.inputs[input].next = record.offset.next();
-        Ok(())
     }
 
     /// Whether processing-time timers are due: then the task takes part in the epoch.
@@ -150,7 +137,13 @@ impl Task {
             self.timers_fired += 1;
             self.with_chain(None, None, work, |chain, ctx| chain.on_timer(&timer, ctx))?;
         }
+        if self.mutant.is(Mutant::EventTimersAtSeal) {
+            self.fire_due(work, Room { timers: u64::MAX, bytes: u64::MAX })?;
+        }
         self.with_chain(None, None, work, |chain, ctx| chain.seal(ctx))?;
+        if let Some(time) = &mut self.time {
+            time.save(&mut self.state);
+        }
         self.state.seal();
         let marker = self.marker(id);
         let written = self.queue_changelog(&marker, work.buffer)?;
@@ -189,6 +182,7 @@ impl Task {
             self.chain.aborted();
         }
         self.state.abort()?;
+        self.open_time()?;
         for input in &mut self.inputs {
             input.next = input.committed;
         }
@@ -320,7 +314,7 @@ impl Task {
                 }
             })
             .collect();
-        EpochMarker { id, sources, watermark: self.watermark }
+        EpochMarker { id, sources, watermark: self.watermark() }
     }
 
     fn queue_changelog(
@@ -352,7 +346,7 @@ impl Task {
         Ok(written)
     }
 
-    fn with_chain<R>(
+    pub(super) fn with_chain<R>(
         &mut self,
         provenance: Option<Provenance>,
         input: Option<(usize, Offset)>,
@@ -370,7 +364,8 @@ impl Task {
             state: &mut self.state,
             output: &mut output,
             now: work.now,
-            watermark: self.watermark,
+            watermark: self.time.as_ref().and_then(TaskTime::watermark),
+            event_time: None,
             provenance,
             skipped: work.skipped,
         };

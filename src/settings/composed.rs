@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     kafka,
-    runtime::{self, EpochSettings, memory::MemoryPlan},
+    runtime::{self, EpochSettings, TimeSettings, memory::MemoryPlan},
     settings::MemorySettings,
 };
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// State.
     pub state: StateSettings,
+    /// Event time.
+    pub time: TimeSettings,
     /// The operators' port.
     pub http: HttpSettings,
     /// Stopping.
@@ -47,6 +49,7 @@ impl Default for Settings {
             epoch: EpochSettings::default(),
             memory: MemorySettings::default(),
             state: StateSettings::default(),
+            time: TimeSettings::default(),
             http: HttpSettings::default(),
             shutdown: ShutdownSettings::default(),
             log: LogSettings::default(),

@@ -4,7 +4,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::operators::{ErrorPolicy, OperatorChain};
+use crate::{
+    operators::{ErrorPolicy, OperatorChain},
+    time::WatermarkStrategy,
+};
 
 /// A complete topology. Built once, shared by all stream threads.
 #[derive(Debug, Clone)]
@@ -99,6 +102,9 @@ pub struct SourceNode {
     pub start: StartFrom,
     /// Whether keyed state depends on its partitioning: its partition count must not change.
     pub keyed: bool,
+    /// How its records make a watermark; none for a repartition topic, which brings its own, and
+    /// for a source that was not declared to have one.
+    pub watermarks: Option<WatermarkStrategy>,
 }
 
 /// An output.

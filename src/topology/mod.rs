@@ -3,6 +3,7 @@
 mod co_partition;
 mod describe;
 mod error;
+mod event_time;
 mod existing_topic;
 mod graph;
 mod internal_topics;
@@ -11,6 +12,7 @@ mod validate;
 pub use co_partition::{lead_input, unequal_inputs};
 pub use describe::{DescribedSource, DescribedStep, DescribedSubtopology, Description, describe};
 pub use error::{TopologyError, check_name, check_topic};
+pub use event_time::{declare_watermarks, has_watermark, watermark_store};
 pub use existing_topic::{ExistingTopic, Problem, check};
 pub use graph::{
     SinkNode, SourceNode, StartFrom, Step, StoreSpec, Subtopology, TopicRef, Topology,

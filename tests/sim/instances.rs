@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use tidemill::{
     runtime::{
-        StateSettings, StatusBoard,
+        StateSettings, StatusBoard, TimeSettings,
         epoch::EpochLimits,
         mutants::Mutant,
         plan::{InstancePlan, TaskId},
@@ -86,6 +86,7 @@ impl World {
                 purge_repartition_topics: self.scenario.purge.is_some(),
                 purge_interval: self.scenario.purge.unwrap_or_default(),
             },
+            time: TimeSettings::default(),
             incarnation: self.next_incarnation,
             session_timeout: ClientSettings::new(topology::APP, name, 0).session_timeout,
             mutant: self.scenario.mutant,

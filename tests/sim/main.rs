@@ -10,6 +10,8 @@ mod bad_input;
 mod broker_defects;
 mod controls;
 mod ending;
+mod event_time;
+mod event_world;
 mod faults;
 mod fencing;
 mod following;

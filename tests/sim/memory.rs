@@ -9,7 +9,7 @@ use tidemill::{
     operators::{TimerFunction, Timers},
     record::{Timestamp, TopicName},
     runtime::{
-        Guarantee, StateSettings, StatusBoard, TopicAdmin, TopicSpec,
+        Guarantee, StateSettings, StatusBoard, TimeSettings, TopicAdmin, TopicSpec,
         epoch::EpochLimits,
         hooks::NoHooks,
         memory::MemoryUse,
@@ -152,6 +152,7 @@ fn run_on(topology: &Topology, seed: u64, mutant: Mutant) -> Seen {
             purge_repartition_topics: false,
             ..StateSettings::default()
         },
+        time: TimeSettings::default(),
         incarnation: 1,
         session_timeout: ClientSettings::new(APP, "i0", 0).session_timeout,
         mutant,

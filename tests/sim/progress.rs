@@ -6,7 +6,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tidemill::{
     record::{OutputRecord, TopicPartition},
     runtime::{
-        Event, GroupMetadata, Lane, Log, Request, StateSettings, StatusBoard,
+        Event, GroupMetadata, Lane, Log, Request, StateSettings, StatusBoard, TimeSettings,
         epoch::EpochLimits,
         hooks::NoHooks,
         log::QueueFull,
@@ -85,6 +85,7 @@ fn stage<F: FnMut(&Request) -> bool>(mutant: Mutant, swallow: F) -> Stage<F> {
         },
         guarantee: tidemill::runtime::Guarantee::ExactlyOnce,
         state: StateSettings { purge_repartition_topics: false, ..StateSettings::default() },
+        time: TimeSettings::default(),
         incarnation: 1,
         session_timeout: client.session_timeout,
         mutant,

@@ -345,7 +345,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             verdicts: &self.verdicts,
             now: crate::record::Timestamp(0),
         };
-        let task = match Task::open(&self.plan, id, state, inputs, &mut work) {
+        let mutant = self.settings.mutant;
+        let task = match Task::open(&self.plan, id, state, inputs, &mut work, mutant) {
             Ok(task) => task,
             Err(error) => return self.fail(Failure::State(error.to_string())),
         };

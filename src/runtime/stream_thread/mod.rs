@@ -7,11 +7,13 @@
 //! `blocked` (dead owners), `orphans` (partitions that nobody was given), `topics_watch` (topics
 //! that change), `markers` (commits whose marker never comes), `memory` (what it may hold),
 //! `mismatches` (offsets and changelog of different epochs), `fenced` (an instance id given to
-//! another membership), `progress` (tasks that stand still), `publishing` (its status);
+//! another membership), `progress` (tasks that stand still), `publishing` (its status),
+//! `event_time` (due timers, and watermarks in band);
 //! `slot` is what is kept of tasks and epochs.
 
 mod blocked;
 mod commit;
+mod event_time;
 mod events;
 mod fenced;
 mod lifecycle;

@@ -12,6 +12,7 @@ use crate::{
         plan::TaskId,
         restore::RestoreService,
         stream_thread::{
+            event_time::room,
             slot::{EpochData, Pending, Slot},
             thread::{Failure, StreamThread},
         },
@@ -45,7 +46,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
         self.weigh();
         let mut budget = RECORDS_PER_STEP;
-        while let Some(mut pending) = self.pending.pop_front() {
+        let fired = self.fire_pending(&mut budget, now);
+        while fired && let Some(mut pending) = self.pending.pop_front() {
             let done = self.process_batch(&mut pending, &mut budget, now);
             if !done {
                 self.pending.push_front(pending);
@@ -55,7 +57,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         if budget < RECORDS_PER_STEP {
             self.reach(Point::Run);
         }
-        !self.pending.is_empty() && self.failure.is_none() && self.machine.may_process()
+        let more = !fired || !self.pending.is_empty();
+        more && self.failure.is_none() && self.machine.may_process()
     }
 
     /// Tasks that take part without a record: due timers, start positions, hourly repetition.
@@ -66,6 +69,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             .filter_map(|(id, state)| match &state.slot {
                 Slot::Open { task, starting, checking: None, recommit_at, .. } => (!task.touched
                     && ((task.timers_due(now.wall) && !self.memory_short)
+                        || (task.to_pass_on().is_some() && self.may_pass_on(id.subtopology, now))
                         || (*starting && task.oldest_sealed().is_none())
                         || now.mono >= *recommit_at))
                     .then_some(*id),
@@ -82,7 +86,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     /// Makes sure that an epoch runs; false when none may begin now.
-    fn begin_epoch(&mut self, now: Now) -> bool {
+    pub(super) fn begin_epoch(&mut self, now: Now) -> bool {
         let floor = self.open_tasks().map(Task::committed_epoch).max().unwrap_or_default();
         let Some(number) = self.machine.begin(now.mono, floor) else { return false };
         if self.epochs.back().is_none_or(|epoch| epoch.number != number) {
@@ -112,7 +116,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             if !self.begin_epoch(now) || (self.epoch_has_work() && self.epoch_is_full(now)) {
                 return false;
             }
-            let taken = self.process_run(id, input, pending, budget, now);
+            let taken = self.fire_task(id, budget, now)
+                && self.process_run(id, input, pending, budget, now);
             if !taken {
                 return false;
             }
@@ -163,8 +168,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             verdicts: &self.verdicts,
             now: now.wall,
         };
-        let mut failed = None;
-        while pending.next < pending.batch.len() && *budget > 0 {
+        let (mut failed, timers_before) = (None, task.timers_fired);
+        while pending.next < pending.batch.len() && *budget > 0 && !task.is_firing() {
             let record = pending.batch.record(pending.next);
             let expected = &task.inputs[input];
             if record.partition != expected.partition.partition
@@ -177,17 +182,24 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
                 continue;
             }
             let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-            if let Err(error) = task.process(input, &record, &mut work) {
-                let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
-                failed = Some((place, error));
-                break;
+            let (taken, held) = (epoch.records + epoch.fired, epoch.dirty + epoch.input_bytes);
+            let room = room(&limits, taken, held, *budget);
+            match task.process(input, &record, &mut work, room) {
+                Ok(fired) => epoch.fired += fired,
+                Err(error) => {
+                    let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
+                    failed = Some((place, error));
+                    break;
+                }
             }
             epoch.records += 1;
             epoch.input_bytes += bytes as u64;
             *budget -= 1;
             let dirty = epoch.dirty + task.dirty_bytes() as u64;
             let weight = work.buffer.bytes() + epoch.input_bytes + dirty;
-            if epoch.records >= limits.max_records || (bounded && weight >= limits.max_bytes) {
+            if epoch.records + epoch.fired >= limits.max_records
+                || (bounded && weight >= limits.max_bytes)
+            {
                 break;
             }
             if bounded && self.resident_bytes + task.resident_bytes() as u64 > cache_max {
@@ -197,6 +209,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         }
         epoch.dirty += task.dirty_bytes() as u64;
         self.resident_bytes += task.resident_bytes() as u64;
+        self.counters.timers_fired += task.timers_fired - timers_before;
         self.counters.records_in += epoch.records - epoch.counted;
         epoch.counted = epoch.records;
         epoch.tasks.insert(id);
@@ -211,7 +224,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     /// ERR-1: names topic, partition, offset, operator and reason.
-    fn fail_processing(&mut self, id: TaskId, place: &str, error: &OperatorError) {
+    pub(super) fn fail_processing(&mut self, id: TaskId, place: &str, error: &OperatorError) {
         let task = self.plan.subtopologies[id.subtopology].task_name(id.partition);
         let failure = match error {
             OperatorError::Element { operator, reason } => Failure::Processing(format!(
@@ -237,7 +250,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
     }
 
     /// Whether a task takes part in the running epoch.
-    fn epoch_has_work(&self) -> bool {
+    pub(super) fn epoch_has_work(&self) -> bool {
         self.open_tasks().any(|task| task.touched)
     }
 
@@ -246,12 +259,12 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         tasks.iter().map(name).collect()
     }
 
-    fn epoch_is_full(&self, now: Now) -> bool {
+    pub(super) fn epoch_is_full(&self, now: Now) -> bool {
         self.epochs.back().is_some_and(|e| {
             let weight = e.buffer.bytes() + e.input_bytes + e.dirty;
             // What cannot be evicted before a seal brings the seal about.
             let bytes = if self.cache_is_full { u64::MAX } else { weight };
-            self.machine.seal_due(now.mono, e.records, bytes)
+            self.machine.seal_due(now.mono, e.records + e.fired, bytes)
         })
     }
 
@@ -270,7 +283,8 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
         epoch.sealed = true;
         epoch.since = now.mono;
         let changelog = self.counters.changelog_records - changelog_before;
-        self.counters.records_out += epoch.buffer.records().saturating_sub(changelog);
+        let internal = changelog + epoch.control;
+        self.counters.records_out += epoch.buffer.records().saturating_sub(internal);
         tracing::trace!(epoch = epoch.number, tasks = ?self.task_names(&epoch.tasks),
             records = epoch.records, changelog, "seal");
         self.epochs.push_back(epoch);
@@ -318,6 +332,9 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             self.counters.timers_fired += task.timers_fired - fired;
         }
         self.note_skipped(skipped);
+        if result.is_ok() {
+            epoch.control = self.pass_watermarks_on(epoch, now);
+        }
         #[cfg(feature = "mutants")]
         if self.settings.mutant.state_before_commit() {
             for id in epoch.tasks.clone() {
@@ -341,6 +358,8 @@ impl EpochData {
             input_bytes: 0,
             dirty: 0,
             counted: 0,
+            fired: 0,
+            control: 0,
             sealed: false,
             delivered: vec![],
             sample: crate::runtime::EpochSample::default(),

@@ -26,6 +26,10 @@ pub(super) struct EpochData {
     pub(super) buffer: EpochBuffer,
     pub(super) tasks: BTreeSet<TaskId>,
     pub(super) records: u64,
+    /// Timers fired in RUN.
+    pub(super) fired: u64,
+    /// Control records written at its end.
+    pub(super) control: u64,
     /// Of the records: what changed values have grown by is not known before they are encoded.
     pub(super) input_bytes: u64,
     /// What its tasks have changed, as of the last record.

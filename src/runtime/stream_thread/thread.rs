@@ -10,6 +10,7 @@ use crate::{
     record::{Timestamp, TopicPartition},
     runtime::{
         Counters, EpochSample, Guarantee, Log, Now, Request, RequestId, StateSettings, StatusBoard,
+        TimeSettings,
         epoch::{EpochLimits, EpochMachine},
         hooks::{Hooks, Point},
         mutants::Mutant,
@@ -18,6 +19,7 @@ use crate::{
         rejoining::Rejoining,
         restore::RestoreService,
         stream_thread::{
+            event_time::PassedOn,
             fenced::Fenced,
             memory::MeanBytes,
             orphans::Orphans,
@@ -39,6 +41,8 @@ pub struct ThreadSettings {
     pub guarantee: Guarantee,
     /// How state is kept.
     pub state: StateSettings,
+    /// How event time is kept.
+    pub time: TimeSettings,
     /// A random number of the process.
     pub incarnation: u64,
     /// How long the group keeps a member that is silent.
@@ -126,6 +130,7 @@ pub struct StreamThread<L: Log, R: RestoreService> {
     /// Partitions whose position does not exist, and when the group is asked about them next.
     pub(super) out_of_range: BTreeMap<TopicPartition, Duration>,
     pub(super) purging: Purging,
+    pub(super) passed_on: PassedOn,
     pub(super) orphans: Orphans,
     pub(super) progress: Progress,
     /// Bytes of resident entries of all tasks, as of the last record.
@@ -189,6 +194,7 @@ impl<L: Log, R: RestoreService> StreamThread<L, R> {
             described_at: Duration::ZERO,
             out_of_range: BTreeMap::new(),
             purging: Purging::default(),
+            passed_on: PassedOn::new(),
             orphans: Orphans::default(),
             progress: Progress::default(),
             resident_bytes: 0,
