@@ -25,6 +25,7 @@ fn stage() -> Stage {
         settings: Settings {
             call_timeout: CALL_TIMEOUT,
             transaction_timeout: Some(Duration::from_secs(6)),
+            socket_timeout: Duration::from_secs(3),
             ..Settings::default()
         },
         application: "app".to_owned(),
