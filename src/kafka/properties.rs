@@ -35,7 +35,11 @@ type Properties = BTreeMap<String, String>;
 /// The stream thread's consumer: a static member of the group, read_committed.
 pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
     let settings = &connection.settings;
-    let mut properties = fetching(connection, "consumer")?;
+    let waiting = [
+        ("fetch.min.bytes", FETCH_BYTES_MIN.to_string()),
+        ("fetch.wait.max.ms", millis(FETCH_WAIT)),
+    ];
+    let mut properties = fetching(connection, "consumer", &waiting)?;
     extend(
         &mut properties,
         &[
@@ -49,14 +53,6 @@ pub(super) fn consumer(connection: &ConnectionSettings) -> Result<native::Config
             ("enable.partition.eof", "false".to_owned()),
         ],
     );
-    for (name, value) in [
-        ("fetch.min.bytes", FETCH_BYTES_MIN.to_string()),
-        ("fetch.wait.max.ms", millis(FETCH_WAIT)),
-    ] {
-        if !settings.properties.contains_key(name) {
-            properties.insert(name.to_owned(), value);
-        }
-    }
     config(properties)
 }
 
@@ -67,7 +63,7 @@ pub(super) fn restore(connection: &ConnectionSettings) -> Result<native::Config,
     } else {
         "read_committed"
     };
-    let mut properties = fetching(connection, "restore")?;
+    let mut properties = fetching(connection, "restore", &[])?;
     extend(
         &mut properties,
         &[
@@ -121,7 +117,7 @@ pub(super) fn producer(
 
 /// The client that asks on behalf of the group: a consumer that never subscribes.
 pub(super) fn questions(connection: &ConnectionSettings) -> Result<native::Config, native::Error> {
-    let mut properties = fetching(connection, "questions")?;
+    let mut properties = fetching(connection, "questions", &[])?;
     extend(&mut properties, &[("group.id", connection.application.clone())]);
     config(properties)
 }
@@ -140,7 +136,12 @@ pub(super) fn admin(connection: &ConnectionSettings) -> Result<ClientConfig, nat
     Ok(config)
 }
 
-fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, native::Error> {
+/// What all consumers have; `defaults` of a role's own can be overridden by the settings, too.
+fn fetching(
+    connection: &ConnectionSettings,
+    role: &str,
+    defaults: &[(&str, String)],
+) -> Result<Properties, native::Error> {
     let mut properties = shared(connection, role);
     extend(
         &mut properties,
@@ -153,6 +154,7 @@ fn fetching(connection: &ConnectionSettings, role: &str) -> Result<Properties, n
     );
     let queue = connection.settings.memory.fetch;
     extend(&mut properties, &fetch_bounds(queue, queue.bytes.min(FETCH_BYTES_MAX)));
+    extend(&mut properties, defaults);
     properties.extend(revealed(&connection.settings)?);
     extend(
         &mut properties,

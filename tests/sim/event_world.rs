@@ -6,8 +6,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duratio
 use tidemill::{
     record::{Timestamp, TopicName},
     runtime::{
-        Guarantee, Lane, Now, StateSettings, StatusBoard, TimeSettings, TopicAdmin, TopicInfo,
-        TopicSpec,
+        Guarantee, Lane, Now, StateSettings, StatusBoard, TimeSettings, TopicInfo,
         epoch::EpochLimits,
         hooks::NoHooks,
         mutants::Mutant,
@@ -16,7 +15,6 @@ use tidemill::{
         stream_thread::{Failure, Step, StreamThread, ThreadSettings},
     },
     testing::{ClientSettings, Fate, LaneRequest, SimCluster, SimDisk, SimLog, SimSettings},
-    topology::plan_topics,
 };
 
 use crate::{
@@ -25,6 +23,7 @@ use crate::{
         watermarks_that_went_back,
     },
     instances::SharedRestorer,
+    topics::make_topics,
 };
 
 pub(crate) const PARTITIONS: i32 = 4;
@@ -69,9 +68,10 @@ impl EventWorld {
     pub(crate) fn new(seed: u64, mutant: Mutant) -> Self {
         let settings = SimSettings { watch_epochs: true, ..SimSettings::default() };
         let cluster = SimCluster::new(seed, settings);
+        let external = [(EVENTS.to_owned(), PARTITIONS), (WINDOWS.to_owned(), PARTITIONS)];
         let mut rng = fastrand::Rng::with_seed(seed ^ 0xe7e7);
         Self {
-            plan: make_topics(&cluster),
+            plan: make_topics(&cluster, &topology(), APP, external),
             cluster,
             max_records: [2, 9, 50, 400][rng.usize(..4)],
             interval: MS * [20, 100, 400][rng.usize(..3)],
@@ -299,23 +299,4 @@ impl EventWorld {
         );
         self.instances.push(Instance { name, thread, restorer });
     }
-}
-
-fn make_topics(cluster: &SimCluster) -> BTreeMap<TopicName, TopicInfo> {
-    let external = [(EVENTS.to_owned(), PARTITIONS), (WINDOWS.to_owned(), PARTITIONS)];
-    let topic = |name: &str, partitions, config| TopicSpec {
-        name: name.into(),
-        partitions,
-        replication: 1,
-        config,
-    };
-    let mut specs: Vec<TopicSpec> =
-        external.iter().map(|(name, count)| topic(name, *count, BTreeMap::new())).collect();
-    let planned = plan_topics(&topology(), APP, &external.into_iter().collect(), 1).unwrap();
-    specs.extend(planned.internal.iter().map(|t| topic(&t.name, t.partitions, t.config.clone())));
-    let mut admin = cluster.admin();
-    admin.create(&specs).unwrap();
-    let names: Vec<TopicName> = specs.iter().map(|spec| spec.name.clone()).collect();
-    let infos = admin.describe(&names).unwrap();
-    infos.into_iter().flatten().map(|info| (info.name.clone(), info)).collect()
 }

@@ -25,6 +25,7 @@ mod purge;
 mod scenario;
 mod seeds;
 mod striking;
+mod topics;
 mod topology;
 mod tracer;
 mod world;

@@ -7,9 +7,9 @@ use tidemill::{
     dsl::{Source, TopologyBuilder},
     formats::Utf8,
     operators::{TimerFunction, Timers},
-    record::{Timestamp, TopicName},
+    record::Timestamp,
     runtime::{
-        Guarantee, StateSettings, StatusBoard, TimeSettings, TopicAdmin, TopicSpec,
+        Guarantee, StateSettings, StatusBoard, TimeSettings,
         epoch::EpochLimits,
         hooks::NoHooks,
         memory::MemoryUse,
@@ -20,10 +20,10 @@ use tidemill::{
     },
     testing::{ClientSettings, Delay, SimCluster, SimDisk, SimLog, SimSettings},
     time::TimerDomain,
-    topology::{Topology, plan_topics},
+    topology::Topology,
 };
 
-use crate::instances::SharedRestorer;
+use crate::{instances::SharedRestorer, topics::make_topics};
 
 const APP: &str = "hostile";
 const INPUT: &str = "input";
@@ -135,7 +135,8 @@ fn run_on(topology: &Topology, seed: u64, mutant: Mutant) -> Seen {
         ..SimSettings::quiet()
     };
     let cluster = SimCluster::new(seed, settings);
-    let infos = make_topics(&cluster, topology);
+    let external = [(INPUT.to_owned(), PARTITIONS), (OUTPUT.to_owned(), PARTITIONS)];
+    let infos = make_topics(&cluster, topology, APP, external);
     let plan = InstancePlan::resolve(topology, APP, "i0", &infos).unwrap();
     let stores = Box::new(SimDisk::default());
     let restorer =
@@ -167,28 +168,6 @@ fn run_on(topology: &Topology, seed: u64, mutant: Mutant) -> Seen {
     );
     let expected = feed(&cluster, seed);
     drive(&cluster, &mut thread, &restorer, &expected)
-}
-
-fn make_topics(
-    cluster: &SimCluster,
-    topology: &Topology,
-) -> BTreeMap<TopicName, tidemill::runtime::TopicInfo> {
-    let external = [(INPUT.to_owned(), PARTITIONS), (OUTPUT.to_owned(), PARTITIONS)];
-    let topic = |name: &str, partitions, config| TopicSpec {
-        name: name.into(),
-        partitions,
-        replication: 1,
-        config,
-    };
-    let mut specs: Vec<TopicSpec> =
-        external.iter().map(|(name, count)| topic(name, *count, BTreeMap::new())).collect();
-    let planned = plan_topics(topology, APP, &external.into_iter().collect(), 1).unwrap();
-    specs.extend(planned.internal.iter().map(|t| topic(&t.name, t.partitions, t.config.clone())));
-    let mut admin = cluster.admin();
-    admin.create(&specs).unwrap();
-    let names: Vec<TopicName> = specs.iter().map(|spec| spec.name.clone()).collect();
-    let infos = admin.describe(&names).unwrap();
-    infos.into_iter().flatten().map(|info| (info.name.clone(), info)).collect()
 }
 
 /// All of it lies there before the first record is processed: every partition has a little, a few
